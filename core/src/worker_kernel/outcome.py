@@ -1,0 +1,96 @@
+"""How a job ended."""
+
+from __future__ import annotations
+
+import enum
+import traceback as tracebacks
+
+import attrs
+
+
+class OutcomeKind(enum.StrEnum):
+    """The ends a job can have."""
+
+    SUCCEEDED = "succeeded"
+    """The task returned."""
+    FAILED = "failed"
+    """The task raised, or could not be begun (undecodable body, wrong arguments)."""
+    RETRIED = "retried"
+    """The task has been sent again and this run is over."""
+    REJECTED = "rejected"
+    """The task raised `Reject`; see `Outcome.requeue`."""
+    IGNORED = "ignored"
+    """The task raised `Ignore`: nothing is stored."""
+    TIMED_OUT = "timed out"
+    """The hard time limit ended the task."""
+    CANCELLED = "cancelled"
+    """The job was cancelled, before or while it ran. Never reported as a success."""
+    LOST = "lost"
+    """Whatever ran the job died with it."""
+
+
+@attrs.frozen(kw_only=True)
+class Failure:
+    """An exception as plain data: it can cross a process border and be stored without being unpickled."""
+
+    type: str
+    """The class's qualified name."""
+    module: str
+    """The module of the class."""
+    args: tuple[object, ...] = ()
+    """The exception's arguments; those that JSON cannot carry stand as their ``repr``."""
+    traceback: str = ""
+    """The formatted traceback, possibly empty."""
+
+    @classmethod
+    def of(cls, exc: BaseException, *, with_traceback: bool = True) -> Failure:
+        """Return the failure that describes ``exc``. Never raises, also when ``repr`` or ``str`` of an argument does."""
+        text = ""
+        if with_traceback and exc.__traceback__ is not None:
+            try:
+                text = "".join(tracebacks.format_exception(exc))
+            except Exception:  # noqa: BLE001  (a hostile __str__ must not hide the failure itself)
+                text = "".join(tracebacks.format_tb(exc.__traceback__))
+        return cls(
+            type=type(exc).__qualname__,
+            module=type(exc).__module__,
+            args=tuple(_plain(argument) for argument in exc.args),
+            traceback=text,
+        )
+
+    def __str__(self) -> str:
+        inner = ", ".join(repr(argument) for argument in self.args)
+        return f"{self.type}({inner})"
+
+
+def _plain(value: object) -> object:
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    try:
+        return repr(value)
+    except Exception:  # noqa: BLE001  (user code)
+        return f"<{type(value).__qualname__} whose repr failed>"
+
+
+@attrs.frozen(kw_only=True)
+class Outcome:
+    """How one job ended. Plain data: safe to share between threads and to send between processes."""
+
+    job_id: str
+    """The task id."""
+    kind: OutcomeKind
+    """Which end it was."""
+    stored: bool = False
+    """Whether the result is where it belongs (or none is wanted). False asks the consumer for a report job."""
+    failure: Failure | None = None
+    """What was raised, for all kinds but succeeded and ignored."""
+    requeue: bool = False
+    """With REJECTED: whether the task asked for its message to go back to the queue."""
+    runtime: float = 0.0
+    """Seconds between the job's start and its end."""
+    result: str = ""
+    """A shortened ``repr`` of the value that the task returned, for the log. At most 1024 characters."""
+    expected: bool = False
+    """With FAILED: whether the task had announced this exception in ``throws``."""
+    fenced: bool = False
+    """The store refused the result because the message's lease has passed to somebody else: do not settle it."""
