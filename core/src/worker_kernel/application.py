@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
 
 from .job import Job
 from .outcome import Outcome
 from .settings import Settings
+
+if TYPE_CHECKING:
+    from .plugins.loading import Plugins
 
 
 @attrs.frozen(kw_only=True)
@@ -115,8 +118,14 @@ class Application(Protocol):
         """Return the settings that the application's code gave, by name."""
         ...
 
-    def configure(self, settings: Settings) -> None:
-        """Take over the effective settings. Called once, before anything else but `declared_settings` and `tasks`."""
+    def configure(self, settings: Settings, plugins: Plugins, *, join_blocks: bool = True) -> None:
+        """Take over the effective settings. Called once, before anything else but `declared_settings` and `tasks`.
+
+        Args:
+            settings: the effective settings.
+            plugins: where transports and result stores are looked up.
+            join_blocks: whether waiting for a result inside a task must be refused (see `Capabilities.join_blocks`).
+        """
         ...
 
     def tasks(self) -> Mapping[str, TaskOptions]:

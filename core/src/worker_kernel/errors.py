@@ -225,7 +225,7 @@ class MaxRetriesExceeded(TaskError):
     """The task asked to be retried more often than its ``max_retries`` allows."""
 
 
-class TaskSignal(Exception):  # noqa: N818  (these are not errors: a task raises them to say how it ends)
+class TaskSignal(Exception):
     """Base of what a task raises to say how it ends."""
 
 

@@ -44,7 +44,7 @@ class Failure:
 
     @classmethod
     def of(cls, exc: BaseException, *, with_traceback: bool = True) -> Failure:
-        """Return the failure that describes ``exc``. Never raises, also when ``repr`` or ``str`` of an argument does."""
+        """Return the failure that describes ``exc``. Never raises, also when an argument's ``repr`` does."""
         text = ""
         if with_traceback and exc.__traceback__ is not None:
             try:
