@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from .application import (
         TaskOptions as TaskOptions,
     )
+    from .blueprint import (
+        Blueprint as Blueprint,
+    )
     from .bootsteps import (
         BlueprintName as BlueprintName,
     )
@@ -64,6 +67,9 @@ if TYPE_CHECKING:
         BrokerUnavailable as BrokerUnavailable,
     )
     from .errors import (
+        ExitCode as ExitCode,
+    )
+    from .errors import (
         GraphError as GraphError,
     )
     from .errors import (
@@ -89,6 +95,9 @@ if TYPE_CHECKING:
     )
     from .errors import (
         MissingRequirement as MissingRequirement,
+    )
+    from .errors import (
+        OptionNeedsStep as OptionNeedsStep,
     )
     from .errors import (
         OptionRefused as OptionRefused,
@@ -255,6 +264,24 @@ if TYPE_CHECKING:
     from .hub import (
         Timers as Timers,
     )
+    from .inbox import (
+        Accepted as Accepted,
+    )
+    from .inbox import (
+        Failing as Failing,
+    )
+    from .inbox import (
+        Finished as Finished,
+    )
+    from .inbox import (
+        PoolEvent as PoolEvent,
+    )
+    from .inbox import (
+        PoolInbox as PoolInbox,
+    )
+    from .inbox import (
+        Resized as Resized,
+    )
     from .job import (
         Job as Job,
     )
@@ -339,6 +366,12 @@ if TYPE_CHECKING:
     from .settings import (
         Value as Value,
     )
+    from .slots import (
+        Slots as Slots,
+    )
+    from .slots import (
+        Ticket as Ticket,
+    )
     from .tasks.app import (
         App as App,
     )
@@ -361,6 +394,7 @@ _HOMES = {
     "Envelope": ".application",
     "Fence": ".application",
     "TaskOptions": ".application",
+    "Blueprint": ".blueprint",
     "BlueprintName": ".bootsteps",
     "Step": ".bootsteps",
     "StepContext": ".bootsteps",
@@ -374,6 +408,7 @@ _HOMES = {
     "SystemClock": ".clock",
     "AppNotLoaded": ".errors",
     "BrokerUnavailable": ".errors",
+    "ExitCode": ".errors",
     "GraphError": ".errors",
     "Ignore": ".errors",
     "JobKilled": ".errors",
@@ -383,6 +418,7 @@ _HOMES = {
     "MaxRetriesExceeded": ".errors",
     "MessageInvalid": ".errors",
     "MissingRequirement": ".errors",
+    "OptionNeedsStep": ".errors",
     "OptionRefused": ".errors",
     "PluginBroken": ".errors",
     "PluginConflict": ".errors",
@@ -438,6 +474,12 @@ _HOMES = {
     "HubScope": ".hub",
     "TimerHandle": ".hub",
     "Timers": ".hub",
+    "Accepted": ".inbox",
+    "Failing": ".inbox",
+    "Finished": ".inbox",
+    "PoolEvent": ".inbox",
+    "PoolInbox": ".inbox",
+    "Resized": ".inbox",
     "Job": ".job",
     "Raised": ".job",
     "Consumer": ".loop",
@@ -466,6 +508,8 @@ _HOMES = {
     "Settings": ".settings",
     "Source": ".settings",
     "Value": ".settings",
+    "Slots": ".slots",
+    "Ticket": ".slots",
     "App": ".tasks.app",
     "AsyncResult": ".tasks.results",
     "ResultStore": ".tasks.results",
@@ -475,11 +519,13 @@ _HOMES = {
 
 __all__ = [
     "CONTRACT",
+    "Accepted",
     "App",
     "AppNotLoaded",
     "Application",
     "AsyncResult",
     "AutoscalePolicySpec",
+    "Blueprint",
     "BlueprintName",
     "BrokerInfo",
     "BrokerUnavailable",
@@ -492,8 +538,11 @@ __all__ = [
     "Drive",
     "Effect",
     "Envelope",
+    "ExitCode",
+    "Failing",
     "Failure",
     "Fence",
+    "Finished",
     "Fitness",
     "GraphError",
     "Hooks",
@@ -510,6 +559,7 @@ __all__ = [
     "MaxRetriesExceeded",
     "MessageInvalid",
     "MissingRequirement",
+    "OptionNeedsStep",
     "OptionRefused",
     "Outcome",
     "OutcomeKind",
@@ -523,11 +573,14 @@ __all__ = [
     "Pool",
     "PoolClosed",
     "PoolConfig",
+    "PoolEvent",
+    "PoolInbox",
     "PoolListener",
     "PoolSpec",
     "PoolStatistics",
     "Raised",
     "Reject",
+    "Resized",
     "ResultStore",
     "ResultStoreSpec",
     "Retry",
@@ -536,6 +589,7 @@ __all__ = [
     "SettingsError",
     "Slot",
     "SlotStatistics",
+    "Slots",
     "SoftTimeLimitExceeded",
     "Source",
     "Start",
@@ -556,6 +610,7 @@ __all__ = [
     "TaskOptions",
     "TaskRevoked",
     "TaskSignal",
+    "Ticket",
     "TimeLimitExceeded",
     "TimerHandle",
     "Timers",

@@ -14,6 +14,7 @@
     ├── GraphError                  3
     │   ├── StepCycle               3  steps wait for each other
     │   └── MissingRequirement      3  a step wants another that nobody provides
+    │       └── OptionNeedsStep     3  an option wants a step that nobody provides
     ├── StepFailed                  1  a step raised while it was created or started
     ├── AppNotLoaded                4  the application cannot be imported or found
     ├── BrokerUnavailable           5  the broker cannot be reached, or was given up
@@ -41,7 +42,33 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Sequence
+
+
+class ExitCode(enum.IntEnum):
+    """What the process exits with."""
+
+    DRAINED = 0
+    """Stopped with nothing left to do."""
+    FAULT = 1
+    """An error that has no code of its own, or code that held the GIL past its limit."""
+    USAGE = 2
+    """Usage, a setting, a refused option, a selected plugin that is absent."""
+    PLUGIN = 3
+    """A plugin is broken, incompatible or in conflict; a cycle of steps; a missing requirement."""
+    APP = 4
+    """The application does not load."""
+    BROKER = 5
+    """The broker or the result store is unreachable, or was given up."""
+    WATCHDOG = 6
+    """The worker had messages and slots and consumed nothing."""
+    CHILD_BUDGET = 7
+    """Child processes died too often before they were ready."""
+    HANDED_BACK = 8
+    """Stopped with started work handed back."""
+    HARD_LIMIT = 9
+    """A hard time limit ended the process."""
 
 
 class KernelError(Exception):
@@ -124,12 +151,25 @@ class StepCycle(GraphError):
 
 
 class MissingRequirement(GraphError):
-    """A step requires another that no installed plugin provides."""
+    """A step requires another that is not there: no installed plugin provides it, or ``absent`` says why not."""
 
-    def __init__(self, step: str, wants: str, owner: str, install: str | None) -> None:
-        self.step, self.wants, self.owner, self.install = step, wants, owner, install
+    def __init__(self, step: str, wants: str, owner: str, install: str | None, absent: str = "") -> None:
+        self.step, self.wants, self.owner, self.install, self.absent = step, wants, owner, install, absent
+        if absent:
+            super().__init__(f"step {step!r} of {owner} requires step {wants!r}, which is not there: {absent}")
+            return
         remedy = f"install it: pip install {install}" if install else f"install a plugin that provides step {wants!r}"
         super().__init__(f"step {step!r} of {owner} requires step {wants!r}, which no plugin provides\n{remedy}")
+
+
+class OptionNeedsStep(MissingRequirement):
+    """An option needs a step that a known distribution would provide; unlike `OptionRefused`, the pool is willing."""
+
+    def __init__(self, option: str, wants: str, install: str) -> None:
+        KernelError.__init__(
+            self, f"{option} needs the step {wants!r}, which no installed plugin provides\ninstall it: pip install {install}"
+        )
+        self.step, self.wants, self.owner, self.install = option, wants, "", install
 
 
 class StepFailed(KernelError):
@@ -260,7 +300,8 @@ class JobKilled(BaseException):
     A BaseException, so that a task's ``except Exception`` does not swallow it.
 
     Attributes:
-        reason: ``"time_limit"`` or ``"cancel"``.
+        reason: ``"time_limit"``, ``"cancel"``, or ``"stop"``: the worker stops, so that nothing is stored and the
+            message goes back.
         limit: the hard limit in seconds that passed, when ``reason`` is ``"time_limit"``.
     """
 

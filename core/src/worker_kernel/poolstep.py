@@ -1,0 +1,131 @@
+"""The kernel's own step ``pool``: builds the chosen pool and gives it a life cycle."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from contextlib import nullcontext
+from threading import Lock
+from typing import TYPE_CHECKING
+
+import attrs
+
+from .bootsteps import BlueprintName, Step, StepContext, StepSpec
+from .errors import KernelBug
+from .hookspecs import kernel_slot_end, kernel_slot_start
+from .hub import Hub
+from .inbox import PoolInbox
+from .pool import Pool, PoolConfig
+from .slots import Slots
+
+if TYPE_CHECKING:
+    from .worker import Worker
+
+
+class PoolStep(Step):
+    """Creates the pool as the creation flow of the design has it.
+
+    ``threaded`` is true without an event loop or on Windows. Threaded: the pool may hold jobs back by itself
+    (``putlocks = worker_pool_putlocks and threaded``). Not threaded: slots come from the kernel's own count, which
+    only the hub's thread uses and which therefore needs no lock.
+    """
+
+    def __init__(self) -> None:
+        self._pool: Pool | None = None
+        self._hub: Hub | None = None
+
+    def create(self, ctx: StepContext) -> Pool:
+        """Import the pool's class and build it; nothing is started yet."""
+        worker = ctx.worker
+        hub = ctx.find("hub", Hub)  # type: ignore[type-abstract]  # a protocol: not checked at run time
+        threaded = hub is None or worker.platform.windows
+        worker.slots = Slots(worker.concurrency, Lock() if threaded else nullcontext())
+        worker.inbox = PoolInbox()
+        cls = worker.plugins.load_object(worker.pool_spec.cls)
+        if not (isinstance(cls, type) and issubclass(cls, Pool)):
+            raise KernelBug(f"{worker.pool_spec.cls} of pool {worker.pool_spec.name!r} is not a Pool")
+        self._pool = cls(self._config(worker, threaded=threaded))
+        self._hub = None if threaded else hub
+        return self._pool
+
+    def _config(self, worker: Worker, *, threaded: bool) -> PoolConfig:
+        settings = worker.settings
+        hooks = worker.hooks
+        memory = settings.get_int("worker_max_memory_per_child")
+        return PoolConfig(
+            limit=worker.concurrency,
+            listener=worker.inbox,
+            app=worker.app,
+            node_name=worker.node_name,
+            threaded=threaded,
+            putlocks=settings.get_bool("worker_pool_putlocks") and threaded,
+            semaphore=None if threaded else (lambda: worker.slots.free),
+            soft_time_limit=settings.get_float("task_soft_time_limit"),
+            time_limit=settings.get_float("task_time_limit"),
+            max_tasks_per_child=settings.get_int("worker_max_tasks_per_child"),
+            max_memory_per_child=None if memory is None else memory * 1024,
+            max_restarts=None if threaded else 100,
+            allow_restart=settings.get_bool("worker_pool_restarts"),
+            lost_wait=settings.get_float("worker_lost_wait") or 0.0,
+            limit_grace=settings.get_float("worker_limit_grace") or 0.0,
+            zombie_budget=settings.get_int("worker_zombie_budget") or 0,
+            strategy=settings.get_str("worker_optimization"),
+            options={name: settings[name] for name in settings},
+            clock=worker.clock,
+            slot_start=_notifier(worker, "start") if hooks.listens(kernel_slot_start) else None,
+            slot_end=_notifier(worker, "end") if hooks.listens(kernel_slot_end) else None,
+        )
+
+    def start(self) -> None:
+        """Start the pool and put it on the hub."""
+        self.pool.start()
+        if self._hub is not None:
+            self.register_with_event_loop(self._hub)
+
+    def register_with_event_loop(self, hub: Hub) -> None:
+        """Let the pool put its file descriptors and timers on the hub."""
+        self.pool.register_with_event_loop(hub)
+
+    def close(self) -> None:
+        """Take no more jobs."""
+        self.pool.close()
+
+    def stop(self) -> None:
+        """Release the pool; the consumer has drained it, so that nothing runs any more unless it cannot be ended."""
+        if not self.pool.stop(timeout=0.0):
+            self.pool.terminate()
+
+    def terminate(self) -> None:
+        """End whatever runs."""
+        self.pool.terminate()
+
+    def info(self) -> Mapping[str, object]:
+        """Return the pool's statistics."""
+        return attrs.asdict(self.pool.statistics())
+
+    @property
+    def pool(self) -> Pool:
+        """The pool, once created."""
+        if self._pool is None:
+            raise KernelBug("the step 'pool' is used before it was created")
+        return self._pool
+
+
+def _notifier(worker: Worker, which: str) -> functools.partial[None]:
+    return functools.partial(_notify, worker, kernel_slot_start if which == "start" else kernel_slot_end)
+
+
+def _notify(worker: Worker, hook: object, index: int) -> None:
+    worker.hooks.notify(hook, index=index)  # type: ignore[arg-type]  # one of the two slot hooks
+
+
+KERNEL_STEPS: tuple[StepSpec, ...] = (
+    StepSpec(
+        name="pool",
+        blueprint=BlueprintName.WORKER,
+        factory="worker_kernel.poolstep:PoolStep",
+        after=("timer", "hub"),
+        owner="worker-kernel",
+    ),
+)
+"""The steps that the kernel itself brings."""

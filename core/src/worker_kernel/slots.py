@@ -1,0 +1,67 @@
+"""Slots: the right to run one job, counted once and given back exactly once."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+
+
+class Slots:
+    """Counts how many jobs may run. At every moment ``limit == running + free``, unless it was shrunk below running.
+
+    Thread-safe if it is given a lock. The default is none: on the hub only the loop's thread uses it.
+    """
+
+    def __init__(self, limit: int, lock: AbstractContextManager[object] | None = None) -> None:
+        self._lock = lock if lock is not None else nullcontext()
+        self._limit = limit
+        self._running = 0
+
+    @property
+    def limit(self) -> int:
+        """How many jobs may run at a time."""
+        return self._limit
+
+    @property
+    def running(self) -> int:
+        """How many tickets are out."""
+        return self._running
+
+    @property
+    def free(self) -> int:
+        """How many more may run now (>= 0)."""
+        return max(0, self._limit - self._running)
+
+    def take(self) -> Ticket | None:
+        """Take a slot, or return None where none is free."""
+        with self._lock:
+            if self._running >= self._limit:
+                return None
+            self._running += 1
+            return Ticket(self)
+
+    def resize(self, limit: int) -> None:
+        """Change the limit (>= 1). Tickets that are out stay valid: a shrunk pool runs down to its new size."""
+        with self._lock:
+            self._limit = limit
+
+    def _give_back(self, ticket: Ticket) -> bool:
+        with self._lock:
+            if ticket.released:
+                return False
+            ticket.released = True
+            self._running -= 1
+            return True
+
+
+class Ticket:
+    """The right to run one job, from `Slots.take`."""
+
+    __slots__ = ("_slots", "released")
+
+    def __init__(self, slots: Slots) -> None:
+        self._slots = slots
+        self.released = False
+
+    def release(self) -> bool:
+        """Give the slot back; only the first call does. Returns whether this one did."""
+        return self._slots._give_back(self)  # noqa: SLF001  (a ticket is a part of its slots)

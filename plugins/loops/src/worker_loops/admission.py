@@ -1,0 +1,138 @@
+"""What becomes of a request now: it may run, it has to wait, or it never runs and its fate is reported."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import attrs
+
+from worker_kernel import (
+    Failure,
+    Outcome,
+    OutcomeKind,
+    Support,
+    TaskNotRegistered,
+    TaskOptions,
+    TaskRevoked,
+    UnsupportedOption,
+    Worker,
+    WorkerLost,
+    kernel_may_start,
+)
+
+from .rates import RateLimiter, interval
+from .request import Fate, Request
+
+
+@attrs.frozen(kw_only=True)
+class Run:
+    """It may run as soon as a slot is free."""
+
+
+@attrs.frozen(kw_only=True)
+class Hold:
+    """It has to wait."""
+
+    seconds: float
+    """How long (> 0), before it is asked again."""
+    why: str
+    """For the log."""
+
+
+@attrs.frozen(kw_only=True)
+class Refuse:
+    """It never runs here: ``outcome`` is stored, then its message meets ``fate``."""
+
+    outcome: Outcome
+    """What its result will say."""
+    fate: Fate
+    """What becomes of its message."""
+    reason: str
+    """For the log, and for the quarantine."""
+
+
+Decision = Run | Hold | Refuse
+
+
+class Admission:
+    """Decides, in this order: known? too often started? expired? possible on this pool? eta? rate? what hooks say."""
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+        self._rates = RateLimiter()
+        self._asks_hooks = worker.hooks.listens(kernel_may_start)
+        self._cap = worker.settings.get_int("worker_max_attempts") or 0
+        self._limits_rates = not worker.settings.get_bool("worker_disable_rate_limits")
+        self._default_rate = worker.settings.get_str("task_default_rate_limit")
+
+    def unknown(self, request: Request) -> Refuse:
+        """The decision on a task that the application does not have."""
+        error = TaskNotRegistered(f"no task {request.envelope.task!r} is registered with {self._worker.app.name}")
+        return _refuse(request, OutcomeKind.FAILED, error, Fate.QUARANTINE)
+
+    def decide(self, request: Request) -> Decision:
+        """Decide on a request, for the first time or after it has waited."""
+        envelope = request.envelope
+        now = datetime.fromtimestamp(self._worker.clock.wall(), tz=UTC)
+        if self._cap and envelope.attempts >= self._cap:
+            error: Exception = WorkerLost(
+                f"started {envelope.attempts} times and never ended: its process died each time"
+            )
+            return _refuse(request, OutcomeKind.LOST, error, Fate.QUARANTINE)
+        if envelope.expires is not None and now > envelope.expires:
+            return _refuse(request, OutcomeKind.CANCELLED, TaskRevoked("expired"), Fate.ACK)
+        impossible = self._impossible(request)
+        if impossible is not None:
+            return _refuse(request, OutcomeKind.FAILED, UnsupportedOption(impossible), Fate.ACK)
+        if envelope.eta is not None and envelope.eta > now:
+            return Hold(seconds=(envelope.eta - now).total_seconds(), why="eta")
+        delay = self._rate_delay(request)
+        if delay > 0:
+            return Hold(seconds=delay, why="rate limit")
+        return self._ask_hooks(request) if self._asks_hooks else Run()
+
+    def forget(self, request: Request) -> None:
+        """The request will not run here: give up what was reserved for it."""
+        self._rates.forget(request.envelope.task, request.key)
+
+    def _impossible(self, request: Request) -> str | None:
+        """Say which option of the message or the task this pool refuses, if any does."""
+        pool = self._worker.pool_spec
+        asked = {"soft_time_limit": request.envelope.soft_time_limit, "time_limit": request.envelope.time_limit}
+        for option, value in asked.items():
+            if value is not None and pool.capabilities.supports(option) is Support.REFUSED:
+                return f"the message asks for {option}={value}, which pool {pool.name!r} refuses"
+        if request.options.is_async and pool.capabilities.async_tasks is Support.REFUSED:
+            return f"{request.envelope.task} is an async def task, which pool {pool.name!r} cannot run"
+        return None
+
+    def _rate_delay(self, request: Request) -> float:
+        if not self._limits_rates:
+            return 0.0
+        spacing = interval(request.options.rate_limit or self._default_rate)
+        if spacing is None:
+            return 0.0
+        now = self._worker.clock.monotonic()
+        return self._rates.delay(request.envelope.task, request.key, spacing, now)
+
+    def _ask_hooks(self, request: Request) -> Decision:
+        answers = self._worker.hooks.notify(kernel_may_start, envelope=request.envelope)
+        delay = 0.0
+        for answer in answers:
+            if answer is None:
+                continue
+            if answer.reject is not None:
+                return _refuse(request, OutcomeKind.CANCELLED, TaskRevoked(answer.reject), Fate.ACK)
+            delay = max(delay, answer.later or 0.0)
+        return Hold(seconds=delay, why="a hook") if delay > 0 else Run()
+
+
+def _refuse(request: Request, kind: OutcomeKind, error: Exception, fate: Fate) -> Refuse:
+    failure = Failure.of(error, with_traceback=False)
+    outcome = Outcome(job_id=request.envelope.id, kind=kind, failure=failure)
+    return Refuse(outcome=outcome, fate=fate, reason=str(error))
+
+
+def default_options(task: str) -> TaskOptions:
+    """The options of a task that does not exist: for reports only."""
+    return TaskOptions(name=task)

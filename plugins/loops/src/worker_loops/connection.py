@@ -1,0 +1,175 @@
+"""One generation of a connection: everything that it registers is dropped with it."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Mapping
+from typing import Any, cast
+
+from worker_kernel import BrokerUnavailable, Hub, HubScope, Step, StepContext, TimerHandle, Timers, Worker
+
+from .lazybody import keep_compressed
+
+log = logging.getLogger("worker_loops.connection")
+
+FIRST_PAUSE = 1.0
+LONGEST_PAUSE = 30.0
+
+
+class Generation:
+    """A connection and what belongs to it: channel, file descriptors, ticks, timers. Owned by the loop's thread."""
+
+    def __init__(self, connection: Any, hub: Hub | None, timers: Timers) -> None:
+        self.connection = connection
+        self.alive = True
+        self.scope: HubScope | None = None if hub is None else hub.scope()
+        self.timers: Timers = timers if self.scope is None else self.scope.timers
+        self.channel: Any = None
+        self._heartbeat: TimerHandle | None = None
+
+    def open(self) -> None:
+        """Open the channel and put the transport on the hub, where there is one."""
+        self.channel = self.connection.channel()
+        keep_compressed(self.channel)
+        if self.scope is not None:
+            transport = self.connection.transport
+            transport.register_with_event_loop(self.connection.connection, self.scope.transport_hub)
+        interval = self.connection.get_heartbeat_interval()
+        if interval:
+            self._heartbeat = self.timers.call_repeatedly(interval / 3.0, self.connection.heartbeat_check, 3.0)
+
+    @property
+    def losses(self) -> tuple[type[BaseException], ...]:
+        """What it means when one of these is raised: this generation is lost, and a new one may do."""
+        return (*self.connection.connection_errors, *self.connection.channel_errors)
+
+    def flush(self) -> None:
+        """Make settlements take effect now, on transports that batch them."""
+        flush = getattr(self.connection.transport, "flush", None)
+        if flush is not None and self.alive:
+            flush()
+
+    def wake(self) -> bool:
+        """End a blocking `drain` soon; False where the transport cannot. Callable from any thread."""
+        wake = getattr(self.connection.transport, "wake", None)
+        if wake is None:
+            return False
+        wake()
+        return True
+
+    def close(self) -> None:
+        """Close the connection and drop what was registered. Never raises; idempotent."""
+        if not self.alive:
+            return
+        try:
+            self.connection.close()
+        except (OSError, *self.connection.connection_errors, *self.connection.channel_errors) as exc:
+            log.info("closing the connection failed: %s", exc)
+        finally:
+            self._drop()
+
+    def collect(self) -> None:
+        """Drop a connection that is lost, without a word to the broker. Never raises; idempotent."""
+        try:
+            self.connection.collect()
+        finally:
+            self._drop()
+
+    def _drop(self) -> None:
+        self.alive = False
+        if self._heartbeat is not None:
+            self._heartbeat.cancel()
+        if self.scope is not None:
+            self.scope.drop()
+
+
+class StoppedWhileConnecting(Exception):
+    """A stop was requested before the broker could be reached."""
+
+
+class ConnectionStep(Step):
+    """Connects, with retries as the settings have it; its component is the `Generation`."""
+
+    def __init__(self) -> None:
+        self._generation: Generation | None = None
+        self._worker: Worker | None = None
+
+    def create(self, ctx: StepContext) -> Generation:
+        """Make an unconnected generation."""
+        worker = self._worker = ctx.worker
+        hub = cast("Hub | None", worker.blueprint.component("hub"))
+        timers = cast("Timers", worker.blueprint.component("timer"))
+        self._generation = Generation(worker.app.connection(), hub, timers)
+        return self._generation
+
+    def start(self) -> None:
+        """Connect and open the channel.
+
+        Raises:
+            BrokerUnavailable: the broker cannot be reached and retrying is off or exhausted.
+            StoppedWhileConnecting: the worker was told to stop meanwhile.
+        """
+        assert self._generation is not None  # noqa: S101  (create comes first)
+        assert self._worker is not None  # noqa: S101
+        connect(self._generation.connection, self._worker)
+        self._generation.open()
+        log.info("connected to %s", self._worker.broker.url)
+
+    def stop(self) -> None:
+        """Close the connection; what it still holds goes back to the queue."""
+        if self._generation is not None:
+            self._generation.close()
+
+    def terminate(self) -> None:
+        """Drop a connection that is lost."""
+        if self._generation is not None:
+            self._generation.collect()
+
+    def info(self) -> Mapping[str, object]:
+        """Return what the connection is to."""
+        return {"broker": "" if self._worker is None else self._worker.broker.url}
+
+
+def connect(connection: Any, worker: Worker) -> None:
+    """Connect; between attempts wait, first `FIRST_PAUSE` seconds, at most `LONGEST_PAUSE`, unless told to stop.
+
+    Raises:
+        BrokerUnavailable: see `ConnectionStep.start`.
+    """
+    settings = worker.settings
+    first = getattr(worker.blueprint.component("consumer"), "generations", 0) == 0
+    retry = settings.get_bool("broker_connection_retry_on_startup" if first else "broker_connection_retry")
+    most = settings.get_int("broker_connection_max_retries")
+    pause = FIRST_PAUSE
+    attempt = 0
+    while True:
+        attempt += 1
+        try:
+            connection.connect()
+        except (OSError, *connection.recoverable_connection_errors, *connection.connection_errors) as exc:
+            cause = exc
+        else:
+            return
+        option = "--broker-connection-retry-on-startup" if first else "broker_connection_retry"
+        remedy = f"start the broker or correct the URL (-b, broker_url); to keep trying: {option}"
+        if not retry or (most and attempt >= most):
+            raise BrokerUnavailable(
+                f"the broker at {worker.broker.url} cannot be reached: {cause}\n{remedy}"
+            ) from cause
+        log.error("cannot connect to %s: %s; trying again in %.0f s (%d)", worker.broker.url, cause, pause, attempt)
+        if _stopped_while_waiting(worker, pause):
+            raise StoppedWhileConnecting from cause
+        pause = min(pause * 2, LONGEST_PAUSE)
+
+
+def _stopped_while_waiting(worker: Worker, seconds: float) -> bool:
+    """Wait, looking for a stop request twice a second: there is no loop yet that could be woken."""
+    nobody = threading.Event()
+    deadline = worker.clock.monotonic() + seconds
+    while worker.clock.monotonic() < deadline:
+        worker.read_signals()
+        if worker.stop_request is not None:
+            return True
+        nobody.wait(min(0.5, max(0.0, deadline - worker.clock.monotonic())))
+    return worker.stop_request is not None

@@ -1,0 +1,213 @@
+"""The consumer: connection generations, one after the other, until the worker has stopped."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import cast
+
+from worker_kernel import (
+    Blueprint,
+    BlueprintName,
+    ExitCode,
+    Hub,
+    KernelError,
+    Pool,
+    Step,
+    StepContext,
+    StepFailed,
+    StopMode,
+    StopRequest,
+    Timers,
+    Worker,
+    kernel_worker_ready,
+    kernel_worker_stopping,
+)
+
+from .connection import Generation, StoppedWhileConnecting
+from .desk import Desk, PoolMap
+from .tasks import LoopFunction, TasksStep
+
+log = logging.getLogger("worker_loops.consumer")
+
+LONGEST_BLOCK = 1.0
+"""Seconds that a blocking drain may take at most, where signals may have to be looked for."""
+UNWAKEABLE_BLOCK = 0.05
+"""The same while jobs are in the pool, on a transport that cannot be woken when they end."""
+
+
+class TaskConsumer:
+    """The component of the worker's step ``consumer``; everything but `wake` runs on the loop's thread."""
+
+    def __init__(self, worker: Worker, pool: Pool, timers: Timers, hub: Hub | None) -> None:
+        self._worker = worker
+        self._pools = PoolMap(pool)
+        self._timers = timers
+        self._hub = hub
+        self._generation: Generation | None = None
+        self._tasks: TasksStep | None = None
+        self._ended = False
+        self._deadline: float | None = None
+        self.desk = Desk(worker, self._pools)
+        """All requests."""
+        self.generations = 0
+        """How many connections there have been."""
+        worker.inbox.bind(self.wake)
+
+    # -- one generation after the other ------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """See `worker_kernel.Consumer.run`."""
+        if self._hub is not None and self._worker.mailbox is not None:
+            self._hub.add_reader(self._worker.mailbox.fileno(), self._worker.read_signals)
+        while not self._ended:
+            blueprint = Blueprint(BlueprintName.CONSUMER, self._worker.plugins.steps, self._worker)
+            lost = self._run_generation(blueprint)
+            if lost is None:
+                continue
+            log.warning("connection to the broker lost, connecting again: %s", lost)
+            self.desk.connection_lost()
+
+    def _run_generation(self, blueprint: Blueprint) -> BaseException | None:
+        """Connect, drive the loop until the consumer ends or the connection is lost; return what the loss was."""
+        losses: tuple[type[BaseException], ...] = ()
+        try:
+            blueprint.create()
+            self._generation = cast("Generation", blueprint.component("connection"))
+            losses = self._generation.losses
+            blueprint.start()
+            self._begin(blueprint)
+            loop = cast("LoopFunction", blueprint.component("loop"))
+            loop(self, self._hub)
+        except StepFailed as exc:
+            cause = exc.__cause__
+            if isinstance(cause, StoppedWhileConnecting):
+                self._stop_cold()
+                return None
+            if isinstance(cause, KernelError):
+                raise cause from None
+            if self.generations and isinstance(cause, losses):
+                return cause
+            raise
+        except losses as exc:
+            self._tasks = None
+            blueprint.terminate()
+            return exc
+        except BaseException:
+            blueprint.terminate()
+            raise
+        blueprint.close()
+        blueprint.stop()
+        return None
+
+    def _begin(self, blueprint: Blueprint) -> None:
+        self._tasks = cast("TasksStep", blueprint.component("tasks"))
+        self.generations += 1
+        if self.generations == 1:
+            log.info("%s ready", self._worker.node_name)
+            self._worker.hooks.notify(kernel_worker_ready, worker=self._worker)
+
+    # -- what the loop drives ----------------------------------------------------------------------------------------
+
+    def pending(self) -> bool:
+        """See `Drive.pending`."""
+        return not self._ended
+
+    def turn(self) -> None:
+        """See `Drive.turn`."""
+        if self._hub is None:
+            self._worker.read_signals()
+            self._timers.fire()
+        if self._worker.inbox:
+            self.desk.on_events(self._worker.inbox.take())
+        if self._worker.stop_request is not None:
+            self._stop()
+        elif self._tasks is not None:
+            self._tasks.apply_flow()
+
+    def drain(self, timeout: float) -> None:
+        """See `Drive.drain`."""
+        assert self._generation is not None  # noqa: S101  (a loop runs within a generation)
+        try:
+            self._generation.connection.drain_events(timeout=timeout)
+        except TimeoutError:
+            pass  # nothing came
+
+    def timeout(self) -> float:
+        """See `Drive.timeout`."""
+        if self._ended or self._worker.inbox:
+            return 0.0
+        moments = [LONGEST_BLOCK if self._hub is None else 3600.0]
+        due = self._timers.next_due()
+        if due is not None:
+            moments.append(due)
+        if self._deadline is not None:
+            moments.append(max(0.0, self._deadline - self._worker.clock.monotonic()))
+        if self._hub is None and self.desk.busy and not self._can_be_woken:
+            moments.append(UNWAKEABLE_BLOCK)
+        return min(moments)
+
+    @property
+    def _can_be_woken(self) -> bool:
+        return self._generation is not None and hasattr(self._generation.connection.transport, "wake")
+
+    def wake(self) -> None:
+        """See `worker_kernel.Consumer.wake`."""
+        if self._hub is not None:
+            self._hub.wake()
+        elif self._generation is not None and self._generation.alive:
+            self._generation.wake()
+
+    # -- stopping ------------------------------------------------------------------------------------------------------
+
+    def _stop(self) -> None:
+        """Warm: finish what runs, within the grace. Cold, or when it is over: end it and hand it back."""
+        request = self._worker.stop_request
+        assert request is not None  # noqa: S101  (the caller looked)
+        now = self._worker.clock.monotonic()
+        if self._deadline is None:
+            grace = self._worker.settings.get_float("worker_grace")
+            self._deadline = now + (float("inf") if grace is None else grace)
+            self._worker.hooks.notify(kernel_worker_stopping, worker=self._worker)
+            if self._tasks is not None:
+                self._tasks.pause()
+            self.desk.drain()
+            if self.desk.busy and request.mode is StopMode.WARM:
+                log.info("waiting up to %.0f s for %d running task(s)", self._deadline - now, self.desk.busy)
+        if not self.desk.busy:
+            self._ended = True
+        elif request.mode is StopMode.COLD or now >= self._deadline:
+            self._stop_cold()
+
+    def _stop_cold(self) -> None:
+        worker = self._worker
+        self.desk.abandon(self._pools.terminate, worker.inbox.take)
+        if self.desk.handed_back:
+            worker.exit_code = max(worker.exit_code, ExitCode.HANDED_BACK)
+        if self._pools.still_running():
+            reason = "what still runs cannot be ended"
+            worker.request_stop(StopRequest(mode=StopMode.COLD, reason=reason, at_once=True))
+        self._ended = True
+
+    def statistics(self) -> Mapping[str, object]:
+        """See `worker_kernel.Consumer.statistics`."""
+        return {"generations": self.generations, **self.desk.statistics()}
+
+
+class ConsumerStep(Step):
+    """The worker's step ``consumer``; `TaskConsumer.run` is called by the worker once all steps have started."""
+
+    def __init__(self) -> None:
+        self._consumer: TaskConsumer | None = None
+
+    def create(self, ctx: StepContext) -> TaskConsumer:
+        """Make the consumer; nothing is connected yet."""
+        pool = ctx.get("pool", Pool)  # type: ignore[type-abstract]  # only its instances are meant
+        timers = ctx.get("timer", Timers)  # type: ignore[type-abstract]  # a protocol
+        hub = ctx.find("hub", Hub)  # type: ignore[type-abstract]  # a protocol
+        self._consumer = TaskConsumer(ctx.worker, pool, timers, hub)
+        return self._consumer
+
+    def info(self) -> Mapping[str, object]:
+        """Return the counts of requests."""
+        return {} if self._consumer is None else self._consumer.statistics()

@@ -1,0 +1,419 @@
+"""The desk: every request from its delivery to its fate. What a message goes through is read here, downwards."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter, OrderedDict, deque
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from worker_kernel import (
+    Accepted,
+    CancelHow,
+    Failing,
+    Failure,
+    Finished,
+    Job,
+    MessageInvalid,
+    Outcome,
+    OutcomeKind,
+    Pool,
+    PoolClosed,
+    PoolEvent,
+    Resized,
+    StopMode,
+    StopRequest,
+    TaskOptions,
+    Worker,
+    WorkerLost,
+    kernel_task_accepted,
+    kernel_task_finished,
+    kernel_task_received,
+)
+
+from .admission import Admission, Decision, Hold, Refuse, default_options
+from .connection import Generation
+from .flow import Flow
+from .request import Fate, Request, State
+from .settle import fate_of, settle, settle_message
+
+log = logging.getLogger("worker_loops.tasks")
+
+PARK_FROM = 1.0
+"""Seconds from which a wait is spent in the broker, where it can park messages, rather than here."""
+STORE_AGAIN = 5.0
+"""Seconds after which a report that could not be stored is tried again."""
+REMEMBERED = 10_000
+"""Fates that are kept for messages whose connection was lost before they could be settled."""
+
+
+class Desk:
+    """Takes deliveries, gives jobs to the pool, and settles what ends. Outlives connections.
+
+    Everything runs on the loop's thread. At every moment each request is held, waiting, in the pool, being reported,
+    or settled, and each ticket that is out belongs to exactly one request in the pool.
+    """
+
+    def __init__(self, worker: Worker, pools: PoolMap) -> None:
+        settings = worker.settings
+        self._worker = worker
+        self._app = worker.app
+        self._options: Mapping[str, TaskOptions] = worker.app.tasks()
+        self._pools = pools
+        self._admission = Admission(worker)
+        self.flow = Flow(
+            worker.slots,
+            buffer=settings.get_int("worker_prefetch_buffer") or 0,
+            most_held=settings.get_int("worker_eta_task_limit"),
+        )
+        self._held: set[Request] = set()
+        self._waiting: deque[Request] = deque()
+        self._jobs: dict[Job, Request] = {}
+        self._active: dict[tuple[str, int], Request] = {}
+        self._unsettled: OrderedDict[tuple[str, int], tuple[Fate, str]] = OrderedDict()
+        self._tells_received = worker.hooks.listens(kernel_task_received)
+        self._tells_accepted = worker.hooks.listens(kernel_task_accepted)
+        self._tells_finished = worker.hooks.listens(kernel_task_finished)
+        self.draining = False
+        """Whether a stop has begun: nothing is started any more."""
+        self.handed_back = 0
+        """Started runs whose message went back to the queue because of a stop."""
+        self.settled: Counter[str] = Counter()
+        """Messages by fate."""
+
+    # -- a message comes in --------------------------------------------------------------------------------------
+
+    def on_message(self, message: Any, generation: Generation) -> None:
+        """Take a delivery. Nothing that a message holds makes this raise; a lost connection does."""
+        try:
+            envelope = self._app.parse(message)
+        except MessageInvalid as exc:
+            queue = str((message.delivery_info or {}).get("routing_key") or "")
+            queue = getattr(message, "queue", queue)
+            log.error("message rejected and kept in %s.quarantine: %s", queue, exc.reason)
+            settle_message(message, Fate.QUARANTINE, queue, exc.reason)
+            self.settled[Fate.QUARANTINE] += 1
+            return
+        options = self._options.get(envelope.task)
+        request = Request(
+            envelope=envelope,
+            message=message,
+            options=options or default_options(envelope.task),
+            generation=generation,
+        )
+        if envelope.redelivered and self._known(request):
+            return
+        log.info("Task %s received", request)
+        if options is None:
+            self._act(request, self._admission.unknown(request))
+            return
+        if self._tells_received:
+            self._worker.hooks.notify(kernel_task_received, envelope=envelope)
+        self.admit(request)
+
+    def _known(self, request: Request) -> bool:
+        """Deal with a redelivery of something that runs here, or ran here. Returns whether that was the case."""
+        late = self._unsettled.pop(request.key, None)
+        if late is not None:
+            log.info("redelivery of %s, which has ended here: its message is %s", request, late[0])
+            self._settle(request, *late)
+            return True
+        running = self._active.get(request.key)
+        if running is None:
+            return False
+        if running.generation.alive:
+            # Its lease was lost and may be found again; two copies must not run at the same time.
+            self._hold(request, PARK_FROM, "still runs here")
+        else:
+            log.info("redelivery of %s, which still runs here, is adopted", request)
+            running.message, running.generation = request.message, request.generation
+        return True
+
+    def admit(self, request: Request) -> None:
+        """Decide what becomes of a request now; called again after it has waited."""
+        if self.draining:
+            self._settle(request, Fate.REQUEUE)
+            return
+        self._act(request, self._admission.decide(request))
+
+    def _act(self, request: Request, decision: Decision) -> None:
+        if isinstance(decision, Hold):
+            self._hold(request, decision.seconds, decision.why)
+        elif isinstance(decision, Refuse):
+            log.error("Task %s refused: %s", request, decision.reason)
+            self._report(request, decision.outcome, decision.fate, decision.reason)
+        else:
+            request.state = State.WAITING
+            self._waiting.append(request)
+            self._start_waiting()
+
+    def _hold(self, request: Request, seconds: float, why: str) -> None:
+        """Let a request wait: in the broker where it can, else here."""
+        park = getattr(request.message, "park", None)
+        if park is not None and seconds >= PARK_FROM:
+            log.debug("Task %s parked for %.3f s: %s", request, seconds, why)
+            request.state = State.SETTLED
+            park(seconds)
+            self.settled["parked"] += 1
+            return
+        log.debug("Task %s held for %.3f s: %s", request, seconds, why)
+        request.state = State.HELD
+        self._held.add(request)
+        self.flow.held = len(self._held)
+        request.timer = request.generation.timers.call_later(seconds, self._release, request)
+
+    def _release(self, request: Request) -> None:
+        self._held.discard(request)
+        self.flow.held = len(self._held)
+        request.timer = None
+        self.admit(request)
+
+    # -- into the pool --------------------------------------------------------------------------------------------
+
+    def _start_waiting(self) -> None:
+        """Give jobs to the pool, first come first served, as long as there are slots."""
+        while self._waiting and not self.draining:
+            ticket = self._worker.slots.take()
+            if ticket is None:
+                return
+            request = self._waiting.popleft()
+            request.ticket = ticket
+            if not request.options.acks_late:
+                self._acknowledge_early(request)
+            self._submit(request, self._app.job(request.envelope, request.options))
+
+    def _acknowledge_early(self, request: Request) -> None:
+        """At most once: the broker must have forgotten the message before the task begins."""
+        request.message.ack()
+        request.generation.flush()
+        request.acknowledged = True
+        self.flow.early += 1
+
+    def _submit(self, request: Request, job: Job) -> None:
+        request.state = State.REPORTING if job.is_report else State.SUBMITTED
+        request.job = job
+        self._jobs[job] = request
+        self._active[request.key] = request
+        try:
+            self._pools.for_request(request).submit(job)
+        except PoolClosed:
+            self._take_back(request)
+
+    def _take_back(self, request: Request) -> None:
+        """The pool did not take the job: the message goes back, as far as it still can."""
+        self._leave_pool(request)
+        self._settle(request, Fate.REQUEUE)
+
+    def _leave_pool(self, request: Request) -> None:
+        if request.job is not None:
+            self._jobs.pop(request.job, None)
+        if self._active.get(request.key) is request:
+            del self._active[request.key]
+        if request.ticket is not None:
+            request.ticket.release()
+            request.ticket = None
+            if request.acknowledged:
+                self.flow.early -= 1
+
+    # -- out of the pool ------------------------------------------------------------------------------------------
+
+    def on_events(self, events: list[PoolEvent]) -> None:
+        """Act on what the pool told, in its order."""
+        for event in events:
+            match event:
+                case Accepted(job=job, slot=slot):
+                    request = self._jobs.get(job)
+                    if request is not None and not job.is_report:
+                        request.state, request.started = State.RUNNING, True
+                        log.debug("Task accepted: %s pid:%d", request, slot.pid)
+                        if self._tells_accepted:
+                            self._worker.hooks.notify(kernel_task_accepted, envelope=request.envelope, slot=slot)
+                case Finished(job=job, outcome=outcome):
+                    request = self._jobs.get(job)
+                    if request is None:
+                        log.error("the pool finished a job that it does not have: %s[%s]", job.task, job.id)
+                    else:
+                        self._leave_pool(request)
+                        self._ended(request, job, outcome)
+                case Resized(size=size):
+                    self._worker.slots.resize(size)
+                case Failing(reason=reason, exit_code=exit_code):
+                    stop = StopRequest(mode=StopMode.WARM, reason=reason, exit_code=exit_code, at_once=True)
+                    self._worker.request_stop(stop)
+        self._start_waiting()
+
+    def _ended(self, request: Request, job: Job, outcome: Outcome) -> None:
+        if job.is_report:
+            self._reported(request, outcome)
+        elif outcome.fenced:
+            log.warning(
+                "Task %s: its lease had passed to somebody else; its result and message are left alone", request
+            )
+            self._settle(request, Fate.NONE)
+        elif outcome.kind is OutcomeKind.CANCELLED and not request.started and self.draining:
+            self._settle(request, Fate.REQUEUE)
+        elif outcome.stored:
+            self._finish(request, outcome, fate_of(outcome, request.options), str(outcome.failure or ""))
+        elif outcome.kind is OutcomeKind.LOST and request.options.reject_on_worker_lost:
+            self._log_end(request, outcome)
+            self._settle(request, Fate.REQUEUE)
+        elif outcome.kind in (OutcomeKind.TIMED_OUT, OutcomeKind.CANCELLED, OutcomeKind.LOST, OutcomeKind.FAILED):
+            self._log_end(request, outcome)
+            self._report(request, outcome, fate_of(outcome, request.options), str(outcome.failure or outcome.kind))
+        else:
+            log.error("Task %s %s, but its result could not be stored: its message goes back", request, outcome.kind)
+            self._settle(request, Fate.REQUEUE)
+
+    def _log_end(self, request: Request, outcome: Outcome) -> None:
+        if outcome.kind is OutcomeKind.TIMED_OUT:
+            log.error("Hard time limit exceeded for %s after %.1f s", request, outcome.runtime)
+        else:
+            log.warning("Task %s %s: %s", request, outcome.kind, outcome.failure)
+
+    def _report(self, request: Request, outcome: Outcome, fate: Fate, reason: str) -> None:
+        """Have a fate stored that no slot could store; the message meets ``fate`` once it is."""
+        request.fate, request.reason = fate, reason
+        self._submit(request, self._app.report(request.envelope, outcome))
+
+    def _reported(self, request: Request, outcome: Outcome) -> None:
+        if outcome.stored:
+            self._finish(request, outcome, request.fate, request.reason)
+        elif outcome.fenced:
+            self._settle(request, Fate.NONE)
+        elif self.draining:
+            self._settle(request, Fate.REQUEUE)
+        else:
+            log.error("the fate of %s could not be stored; trying again in %.0f s", request, STORE_AGAIN)
+            again = self._app.report(request.envelope, outcome)
+            self._active[request.key] = request
+            self._held.add(request)
+            request.timer = request.generation.timers.call_later(STORE_AGAIN, self._store_again, request, again)
+
+    def _store_again(self, request: Request, job: Job) -> None:
+        self._held.discard(request)
+        request.timer = None
+        self._submit(request, job)
+
+    def _finish(self, request: Request, outcome: Outcome, fate: Fate, reason: str) -> None:
+        if self._tells_finished:
+            self._worker.hooks.notify(kernel_task_finished, envelope=request.envelope, outcome=outcome)
+        self._settle(request, fate, reason)
+
+    def _settle(self, request: Request, fate: Fate, reason: str = "") -> None:
+        """The one place where requests end."""
+        self._admission.forget(request)
+        if not settle(request, fate, reason):
+            self._unsettled[request.key] = (fate, reason)
+            while len(self._unsettled) > REMEMBERED:
+                self._unsettled.popitem(last=False)
+        if fate is Fate.QUARANTINE:
+            log.error("Task %s kept in %s.quarantine: %s", request, request.envelope.queue, reason)
+        self.settled[fate] += 1
+
+    # -- connections come and go, and the worker stops ---------------------------------------------------------------
+
+    def connection_lost(self) -> None:
+        """Forget what the broker will deliver again; what runs goes on, and is adopted when its redelivery comes."""
+        for request in [*self._held, *self._waiting]:
+            if request.timer is not None:
+                request.timer.cancel()
+            if self._active.get(request.key) is request:
+                del self._active[request.key]
+            self._admission.forget(request)
+            request.state = State.SETTLED
+        self._held.clear()
+        self._waiting.clear()
+        self.flow.held = 0
+        self.flow.reset()
+
+    def drain(self) -> None:
+        """Start nothing more, and hand back what has not started. What runs, runs on. Idempotent."""
+        self.draining = True
+        for request in sorted(self._held, key=lambda held: held.key):
+            if request.timer is not None:
+                request.timer.cancel()
+            if self._active.get(request.key) is request:
+                del self._active[request.key]
+            self._settle(request, Fate.REQUEUE)
+        self._held.clear()
+        self.flow.held = 0
+        while self._waiting:
+            self._settle(self._waiting.popleft(), Fate.REQUEUE)
+        for request in list(self._jobs.values()):
+            if request.state is State.SUBMITTED and not request.acknowledged:
+                # Its `finished` says whether it was in time; if not, it runs, and is waited for.
+                self._pools.for_request(request).cancel(request.envelope.id, CancelHow.WAITING)
+
+    def abandon(self, pools: Callable[[], None], take: Callable[[], list[PoolEvent]]) -> None:
+        """End what runs and hand back what is acknowledged late; the rest has its loss stored.
+
+        Args:
+            pools: ends the pools' jobs; afterwards each has been reported.
+            take: returns what the pools have told.
+        """
+        self.drain()
+        before = set(self._jobs.values())
+        self.on_events(take())  # what has ended by itself keeps its own ending
+        running = [request for request in before if request.job in self._jobs]
+        pools()
+        for event in take():
+            if isinstance(event, Finished) and (request := self._jobs.get(event.job)) is not None:
+                self._leave_pool(request)
+                self._abandoned(request, event.job, event.outcome)
+        for request in running:
+            if request.job in self._jobs:  # a pool that broke its promise to report: nothing is lost with it
+                assert request.job is not None  # noqa: S101  (it was in the pool)
+                self._leave_pool(request)
+                self._abandoned(request, request.job, Outcome(job_id=request.envelope.id, kind=OutcomeKind.LOST))
+
+    def _abandoned(self, request: Request, job: Job, outcome: Outcome) -> None:
+        ended = outcome.kind not in (OutcomeKind.CANCELLED, OutcomeKind.LOST)
+        if job.is_report or ended or not request.started:
+            self._ended(request, job, outcome)
+        elif request.acknowledged:
+            lost = Failure.of(WorkerLost("the worker was stopped while the task ran"), with_traceback=False)
+            report = Outcome(job_id=outcome.job_id, kind=OutcomeKind.LOST, failure=lost)
+            log.warning("Task %s was lost in the stop: it had been acknowledged before its run", request)
+            self._finish(request, self._app.report(request.envelope, report).run(), Fate.NONE, "")
+        else:
+            self.handed_back += 1
+            log.warning("Task %s is handed back unfinished", request)
+            self._settle(request, Fate.REQUEUE)
+
+    @property
+    def busy(self) -> int:
+        """Jobs that the pool has, reports included."""
+        return len(self._jobs)
+
+    def statistics(self) -> dict[str, object]:
+        """Return counts, JSON-safe."""
+        states = Counter(request.state for request in self._jobs.values())
+        return {
+            "held": len(self._held),
+            "waiting": len(self._waiting),
+            "submitted": states[State.SUBMITTED],
+            "running": states[State.RUNNING],
+            "reporting": states[State.REPORTING],
+            "window": self.flow.window,
+            "settled": {str(fate): count for fate, count in sorted(self.settled.items())},
+        }
+
+
+class PoolMap:
+    """Which pool runs a request. Today there is one; slots, flow and prefetch are asked for per pool all the same."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    def for_request(self, request: Request) -> Pool:
+        """Return the pool that is to run ``request``."""
+        return self._pool
+
+    def terminate(self) -> None:
+        """End whatever runs, in all pools."""
+        self._pool.terminate()
+
+    def still_running(self) -> bool:
+        """Whether something could not be ended."""
+        statistics = self._pool.statistics()
+        return statistics.running + statistics.zombies > 0

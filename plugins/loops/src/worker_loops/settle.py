@@ -1,0 +1,92 @@
+"""What becomes of a message: decided here, and done here, exactly once for each."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from kombu import Producer, Queue
+
+from worker_kernel import Outcome, OutcomeKind, TaskOptions
+
+from .request import Fate, Request, State
+
+log = logging.getLogger("worker_loops.settle")
+
+QUARANTINE_SUFFIX = ".quarantine"
+QUARANTINE_HEADER = "x-kernel-quarantine"
+KEPT_PROPERTIES = ("correlation_id", "reply_to", "priority", "delivery_mode", "message_id")
+
+
+def fate_of(outcome: Outcome, options: TaskOptions) -> Fate:
+    """Return what becomes of the message of a run that ended in ``outcome``, once its result is stored."""
+    if outcome.fenced:
+        return Fate.NONE
+    match outcome.kind:
+        case OutcomeKind.FAILED:
+            return Fate.ACK if options.acks_on_failure else Fate.DISCARD
+        case OutcomeKind.TIMED_OUT:
+            return Fate.ACK if options.acks_on_timeout else Fate.REQUEUE
+        case OutcomeKind.REJECTED:
+            return Fate.REQUEUE if outcome.requeue else Fate.QUARANTINE
+        case OutcomeKind.LOST:
+            return Fate.REQUEUE if options.reject_on_worker_lost else Fate.ACK
+        case OutcomeKind.SUCCEEDED | OutcomeKind.RETRIED | OutcomeKind.IGNORED | OutcomeKind.CANCELLED:
+            return Fate.ACK
+
+
+def settle(request: Request, fate: Fate, reason: str = "") -> bool:
+    """Let the request's message meet its fate. The request is settled afterwards, whatever came of it.
+
+    Runs on the loop's thread, which owns the connection.
+
+    Returns:
+        Whether the broker was told. False where the message's connection is lost: the broker will deliver it again,
+        and whoever remembers the fate can settle it then.
+    """
+    request.state = State.SETTLED
+    if request.acknowledged or fate is Fate.NONE:
+        return True
+    if not request.generation.alive:
+        return False
+    settle_message(request.message, fate, request.envelope.queue, reason)
+    return True
+
+
+def settle_message(message: Any, fate: Fate, queue: str, reason: str) -> None:
+    """Let a kombu message meet its fate."""
+    match fate:
+        case Fate.ACK:
+            message.ack()
+        case Fate.REQUEUE:
+            message.requeue()
+        case Fate.DISCARD:
+            message.reject()
+        case Fate.QUARANTINE:
+            quarantine(message, queue, reason)
+        case Fate.NONE:
+            pass
+
+
+def quarantine(message: Any, queue: str, reason: str) -> None:
+    """Move a message, as it came, to ``<queue>.quarantine`` with the reason in a header.
+
+    Where the transport cannot do that in one step the copy is published first: a crash in between leaves two.
+    """
+    own = getattr(message, "quarantine", None)
+    if own is not None:
+        own(reason)
+        return
+    place = Queue(queue + QUARANTINE_SUFFIX)
+    properties = {name: message.properties[name] for name in KEPT_PROPERTIES if name in message.properties}
+    with Producer(message.channel, auto_declare=False) as producer:
+        producer.publish(
+            getattr(message, "raw_body", message.body),
+            routing_key=place.name,
+            declare=[place],
+            headers={**(message.headers or {}), QUARANTINE_HEADER: reason},
+            content_type=message.content_type or "application/data",
+            content_encoding=message.content_encoding or "binary",
+            **properties,
+        )
+    message.ack()
