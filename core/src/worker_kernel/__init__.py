@@ -288,6 +288,15 @@ if TYPE_CHECKING:
     from .job import (
         Raised as Raised,
     )
+    from .limits import (
+        Limits as Limits,
+    )
+    from .limits import (
+        Run as Run,
+    )
+    from .limits import (
+        ThreadRun as ThreadRun,
+    )
     from .loop import (
         Consumer as Consumer,
     )
@@ -482,6 +491,9 @@ _HOMES = {
     "Resized": ".inbox",
     "Job": ".job",
     "Raised": ".job",
+    "Limits": ".limits",
+    "Run": ".limits",
+    "ThreadRun": ".limits",
     "Consumer": ".loop",
     "Drive": ".loop",
     "LoopSpec": ".loop",
@@ -555,6 +567,7 @@ __all__ = [
     "KernelError",
     "Layer",
     "LeaseLost",
+    "Limits",
     "LoopSpec",
     "MaxRetriesExceeded",
     "MessageInvalid",
@@ -584,6 +597,7 @@ __all__ = [
     "ResultStore",
     "ResultStoreSpec",
     "Retry",
+    "Run",
     "Setting",
     "Settings",
     "SettingsError",
@@ -610,6 +624,7 @@ __all__ = [
     "TaskOptions",
     "TaskRevoked",
     "TaskSignal",
+    "ThreadRun",
     "Ticket",
     "TimeLimitExceeded",
     "TimerHandle",

@@ -167,7 +167,8 @@ class OptionNeedsStep(MissingRequirement):
 
     def __init__(self, option: str, wants: str, install: str) -> None:
         KernelError.__init__(
-            self, f"{option} needs the step {wants!r}, which no installed plugin provides\ninstall it: pip install {install}"
+            self,
+            f"{option} needs the step {wants!r}, which no installed plugin provides\ninstall it: pip install {install}",
         )
         self.step, self.wants, self.owner, self.install = option, wants, "", install
 

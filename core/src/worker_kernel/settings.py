@@ -64,7 +64,13 @@ class Setting:
     metavar: str = ""
     """What ``--help`` shows for the argument."""
     secret: bool = False
-    """Whether to mask the value (or the password within it) wherever it is shown."""
+    """Whether to mask the value (or the passwords within it) wherever it is shown."""
+    step: str = ""
+    """The worker's step that honours it: until a plugin provides that step, any value but an `idle` one is refused."""
+    refused: str = ""
+    """Why no pool and no plugin honours it: any value but an `idle` one is refused, for this reason."""
+    idle: tuple[object, ...] = (None, False)
+    """For ``step`` and ``refused``: the values that ask for nothing, and so are honoured anyway."""
     owner: str = "worker-kernel"
     """The distribution that declares it."""
 
@@ -144,3 +150,19 @@ class Settings:
         values = dict(self._values)
         values[name] = Value(value=value, source=Source(layer=values[name].source.layer, location=location))
         return Settings(self.declared, values)
+
+    def dropping(self, name: str, why: str) -> Settings:
+        """Return a copy in which ``name`` has its default again and counts as not given."""
+        values = dict(self._values)
+        values[name] = Value(value=self.declared[name].default, source=Source(layer=Layer.DEFAULT, location=why))
+        return Settings(self.declared, values)
+
+    def spelled(self, name: str) -> str:
+        """Return how ``name`` was given, for messages: ``-c 3``, or ``worker_concurrency = 3 (kernel.toml:2)``."""
+        value = self[name]
+        source = self.source(name)
+        if isinstance(value, (tuple, list)):
+            value = ",".join(str(part) for part in value)
+        if source.layer is Layer.COMMAND_LINE:
+            return source.location if self.declared[name].flag is not None else f"{source.location} {value}"
+        return f"{name} = {value} ({source})"

@@ -107,7 +107,7 @@ class Worker:
         return None
 
     def request_stop(self, request: StopRequest) -> None:
-        """Ask the worker to stop. Callable from any thread; a later request can only make it colder or its code higher."""
+        """Ask the worker to stop. Callable from any thread; later requests can only make the stop colder."""
         with self._lock:
             known = self.stop_request
             if known is not None:
@@ -150,7 +150,7 @@ class Worker:
         if not any(step.name == "consumer" for step in self.plugins.steps):
             raise MissingRequirement("worker", "consumer", "worker-kernel", self.plugins.install_hint("consumer"))
         if threading.current_thread() is threading.main_thread():
-            self.mailbox = SignalMailbox(self.platform, wake=self._wake)
+            self.mailbox = SignalMailbox(self.platform.stop_signals, wake=self._wake)
             with self.mailbox:
                 return self._run()
         return self._run()

@@ -81,6 +81,8 @@ class TaskConsumer:
             loop(self, self._hub)
         except StepFailed as exc:
             cause = exc.__cause__
+            if self._generation is not None:
+                self._generation.collect()  # the step that failed is not stopped by its blueprint
             if isinstance(cause, StoppedWhileConnecting):
                 self._stop_cold()
                 return None

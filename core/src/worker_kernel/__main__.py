@@ -1,0 +1,30 @@
+"""The command line's entry: ``kernel`` and ``python -m worker_kernel``.
+
+Imports nothing but the standard library until the patch phase is over.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from .patching import patch_for
+
+
+def main() -> None:
+    """Run the command line of this process and exit with its code."""
+    arguments = sys.argv[1:]
+    failure: Exception | None = None
+    patched = ""
+    try:
+        patched = patch_for(arguments, os.environ, Path.cwd())
+    except Exception as exc:  # noqa: BLE001  (reported below, when what reports errors may be imported)
+        failure = exc
+    from .cli.main import run
+
+    sys.exit(run(arguments, patched=patched, failure=failure))
+
+
+if __name__ == "__main__":
+    main()

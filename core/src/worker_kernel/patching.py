@@ -1,0 +1,124 @@
+"""The patch phase: what must run before anything else is imported.
+
+Green pools replace parts of the standard library, which works only before others have imported them. So the command
+line looks for the pool with nothing but the standard library, runs the entry point of that name in the group
+``worker_kernel.patches``, and imports the rest afterwards. This module imports nothing else either.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+
+from . import configfile
+
+GROUP = "worker_kernel.patches"
+VARIABLE = "KERNEL_WORKER_POOL"
+KEY = "worker_pool"
+_GLOBAL_VALUES = frozenset({"-A", "--app", "-b", "--broker", "--result-backend"})
+"""Options that take a value and may stand before the command."""
+
+
+def patch(name: str) -> bool:
+    """Run the patch of pool ``name``, for a worker that is embedded in another program. Call it first of all.
+
+    Returns:
+        Whether there is one: most pools need none.
+
+    Raises:
+        PluginBroken: the patch cannot be imported, or raised; the cause is chained.
+    """
+    found = list(_claims(name))
+    if len({entry.value for entry in found}) != 1:
+        return False  # none; or several, which is a conflict: who loads the pool says so, with both claimants
+    entry = found[0]
+    try:
+        entry.load()()
+    except (Exception, SystemExit) as exc:
+        from .errors import PluginBroken
+
+        dist = entry.dist
+        owner = f" of {dist.name} {dist.version}" if dist is not None else ""
+        raise PluginBroken(
+            f"the patch {entry.value}{owner} for pool {name!r} raised {type(exc).__name__}: {exc}\n"
+            "mend or reinstall it, or choose another pool with -P"
+        ) from exc
+    return True
+
+
+def patch_for(argv: Sequence[str], environ: Mapping[str, str], directory: Path) -> str:
+    """Run the patch that a command line calls for, and return the pool that it was run for; ``""`` if none was.
+
+    Only ``kernel worker`` calls for one. Of a wrong command line or file nothing is said here: it is read again later.
+
+    Args:
+        argv: the arguments, without the program's name.
+        environ: the environment.
+        directory: where the configuration file is.
+    """
+    if not calls_worker(argv):
+        return ""
+    name = effective_pool(argv, environ, directory)
+    if name is None or f"-{name}" in re.split(r"[,\s]+", environ.get("KERNEL_PLUGINS", "")):
+        return ""
+    return name if patch(name) else ""
+
+
+def calls_worker(argv: Sequence[str]) -> bool:
+    """Whether the command is ``worker``, and not merely asks for help."""
+    words = iter(argv)
+    for word in words:
+        if word in _GLOBAL_VALUES:
+            next(words, None)
+        elif not word.startswith("-"):
+            return word == "worker" and "--help" not in argv
+    return False
+
+
+def effective_pool(argv: Sequence[str], environ: Mapping[str, str], directory: Path | None = None) -> str | None:
+    """Return the pool as the command line, the environment or the configuration file names it; None: none does.
+
+    What an application's code says cannot be known yet.
+    """
+    named = list(_pool_options(argv))
+    if named:
+        return named[-1]
+    if environ.get(VARIABLE):
+        return environ[VARIABLE]
+    value = configfile.read(directory or Path.cwd()).values.get(KEY)
+    return value if isinstance(value, str) else None
+
+
+def _pool_options(argv: Sequence[str]) -> Iterator[str]:
+    words = iter(argv)
+    for word in words:
+        if word == "--":
+            return
+        if word in ("-P", "--pool"):
+            following = next(words, None)
+            if following is not None:
+                yield following
+        elif word.startswith("--pool="):
+            yield word.removeprefix("--pool=")
+        elif word.startswith("-P"):
+            yield word.removeprefix("-P").removeprefix("=")
+
+
+def _claims(name: str) -> Iterator[EntryPoint]:
+    """Yield the entry points for ``name``, or for ``dist:name``, which picks one distribution's."""
+    owner, _, plain = name.rpartition(":")
+    try:
+        entries = entry_points(group=GROUP, name=plain)
+    except Exception:  # noqa: BLE001  (somebody's metadata cannot be read: list-plugins names it)
+        return
+    for entry in entries:
+        dist = entry.dist.name if entry.dist is not None else ""
+        if not owner or _normal(owner) == _normal(dist):
+            yield entry
+
+
+def _normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+

@@ -1,0 +1,143 @@
+"""Sending messages: connections that are kept for the next one, retries, and what goes wrong."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import kombu
+from kombu.exceptions import OperationalError
+
+from ..errors import BrokerUnavailable, KernelError
+from .message import WireMessage, check_names
+
+IDLE_LIMIT = 10
+"""Connections kept for the next message; more exist only while more threads send at the same moment."""
+POLICY: Mapping[str, float | None] = {
+    "max_retries": 3,
+    "interval_start": 0,
+    "interval_step": 0.2,
+    "interval_max": 1,
+}
+"""How sending is tried again, in kombu's words; intervals in seconds, ``max_retries`` None is without end."""
+
+
+class Publisher:
+    """Sends messages to one broker. Thread-safe and fork-safe.
+
+    A connection serves one thread at a time; one on which sending failed is closed, never used again. Connections
+    that were open at a fork are left to the parent.
+    """
+
+    def __init__(self, connect: Callable[[], Any], shown_url: str) -> None:
+        """Remember how to connect; nothing is opened.
+
+        Args:
+            connect: returns a new, unconnected ``kombu.Connection``.
+            shown_url: the broker's URL for messages, with passwords masked.
+        """
+        self._connect = connect
+        self._shown_url = shown_url
+        self._begin()
+        self._left_to_parent: list[Any] = []
+
+    def _begin(self) -> None:
+        self._pid = os.getpid()
+        self._lock = threading.Lock()
+        self._idle: list[Any] = []
+        self._queues: dict[str, Any] = {}
+
+    def publish(self, message: WireMessage, queue: str, *, policy: Mapping[str, float | None] | None) -> None:
+        """Send ``message`` to ``queue``, which is declared where it does not exist.
+
+        Args:
+            message: what to send.
+            queue: its name; the default exchange is used.
+            policy: what to change in `POLICY`; None: try once.
+
+        Raises:
+            BrokerUnavailable: the broker cannot be reached, or refused it; the message may or may not have arrived.
+            TypeError: the policy has an unknown key.
+        """
+        if policy is not None:
+            check_names("key of a retry policy", policy, POLICY)
+        properties = dict(message.properties)
+        priority, expiration = properties.pop("priority", 0), properties.pop("expiration", None)
+        producer = self._take()
+        try:
+            producer.publish(
+                message.body,
+                routing_key=queue,
+                exchange="",
+                declare=[self._queue(queue)],
+                content_type=message.content_type,
+                content_encoding=message.content_encoding,
+                headers=dict(message.headers),
+                compression=message.compression,
+                priority=priority,
+                expiration=expiration,
+                retry=policy is not None,
+                retry_policy=None if policy is None else {**POLICY, **policy},
+                **properties,
+            )
+        except BaseException as exc:
+            self._discard(producer)
+            if isinstance(exc, self._troubles(producer)):
+                raise BrokerUnavailable(
+                    f"the broker {self._shown_url} did not take a message for queue {queue!r}: "
+                    f"{type(exc).__name__}: {exc}\ncheck that it runs, and broker_url (KERNEL_BROKER_URL, -b)"
+                ) from exc
+            raise
+        self._give_back(producer)
+
+    def close(self) -> None:
+        """Close the idle connections. Idempotent; the next message opens one again."""
+        with self._mine():
+            idle, self._idle = self._idle, []
+        for producer in idle:
+            self._discard(producer)
+
+    def _mine(self) -> threading.Lock:
+        if self._pid != os.getpid():
+            # A forked child has one thread, and its parent may have held the lock. What the parent had open must
+            # not be closed here, not even by the garbage collector: it shares the parent's sockets.
+            self._left_to_parent.extend(self._idle)
+            self._begin()
+        return self._lock
+
+    def _take(self) -> Any:
+        with self._mine():
+            if self._idle:
+                return self._idle.pop()
+        return kombu.Producer(self._connect())
+
+    def _give_back(self, producer: Any) -> None:
+        with self._mine():
+            if len(self._idle) < IDLE_LIMIT:
+                self._idle.append(producer)
+                return
+        self._discard(producer)
+
+    def _discard(self, producer: Any) -> None:
+        try:
+            producer.connection.release()
+        except (*self._troubles(producer), AttributeError):  # it is broken: that is why it goes
+            pass
+
+    def _queue(self, name: str) -> Any:
+        queue = self._queues.get(name)
+        if queue is None:
+            queue = self._queues[name] = default_queue(name)
+        return queue
+
+    def _troubles(self, producer: Any) -> tuple[type[BaseException], ...]:
+        connection = producer.connection
+        declared = () if connection is None else (*connection.connection_errors, *connection.channel_errors)
+        return tuple(kind for kind in (OperationalError, OSError, *declared) if not issubclass(kind, KernelError))
+
+
+def default_queue(name: str) -> Any:
+    """Return the ``kombu.Queue`` of that name on the default exchange: durable, bound to nothing else."""
+    return kombu.Queue(name, exchange=kombu.Exchange(""), routing_key=name, durable=True)

@@ -1,0 +1,179 @@
+"""Signatures: calls as plain data, as callbacks, errbacks and chains carry them in a message's ``embed``."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, cast
+
+import attrs
+
+from ..errors import MessageInvalid, UnsupportedOption
+from .message import SendOptions, Signature
+
+_RENAMED = {"routing_key": "queue"}
+_IGNORABLE = frozenset({"add_to_parent", "replaced_task_nesting", "origin", "argsrepr", "kwargsrepr", "retries"})
+"""What Celery's signatures may carry and what has no meaning when the task is sent for the first time."""
+_DEFAULTS: Mapping[str, tuple[object, ...]] = {"exchange": ("", None), "chord": (None,), "delivery_mode": (None, 2)}
+"""Options that are honoured only with the value that they have here anyway."""
+
+
+@attrs.frozen(kw_only=True)
+class Call:
+    """A call to be sent: what `App.send_task` takes."""
+
+    task: str
+    """The task's name."""
+    args: tuple[object, ...]
+    """Positional arguments; what the call is given (a value, an id) comes first."""
+    kwargs: Mapping[str, object]
+    """Keyword arguments."""
+    options: SendOptions
+    """With ``task_id`` filled in."""
+    immutable: bool
+    """Whether it takes nothing from the task before it."""
+
+    @property
+    def id(self) -> str:
+        """The id it will have."""
+        return str(self.options.get("task_id"))
+
+    def given(self, argument: object) -> Call:
+        """Return the call with ``argument`` put first, unless it is immutable."""
+        return self if self.immutable else attrs.evolve(self, args=(argument, *self.args))
+
+
+@attrs.frozen(kw_only=True)
+class Followups:
+    """What a message asks to be sent when its task has ended; checked before the task runs."""
+
+    callbacks: tuple[Call, ...] = ()
+    """To be sent after a success, with the value."""
+    errbacks: tuple[Call, ...] = ()
+    """To be sent after a failure, with the id."""
+    chain: Call | None = None
+    """The next of the chain, which carries the rest; sent after a success, with the value."""
+    chain_ids: tuple[str, ...] = ()
+    """The ids of all that follow in the chain, as far as they have one: they fail with the task."""
+
+
+def signature(
+    task: str, args: Sequence[object], kwargs: Mapping[str, object], *, immutable: bool, **options: Any
+) -> dict[str, Any]:
+    """Return a call as plain data, in Celery's form."""
+    return {
+        "task": task,
+        "args": list(args),
+        "kwargs": dict(kwargs),
+        "options": options,
+        "subtask_type": None,
+        "immutable": immutable,
+    }
+
+
+def read_followups(embed: Mapping[str, Any], parent_id: str, root_id: str | None) -> Followups:
+    """Read what a message's ``embed`` asks for.
+
+    Args:
+        embed: callbacks, errbacks, chain and chord.
+        parent_id: the id of the task that carries it.
+        root_id: the id that the chain of calls began with.
+
+    Raises:
+        UnsupportedOption: it asks for a chord, a group, or an option of a call that is not supported.
+        MessageInvalid: it is malformed.
+    """
+    if embed.get("chord"):
+        raise UnsupportedOption("the message is part of a chord, and chords are not supported")
+    chain = _listed("chain", embed.get("chain"))
+    family = {"parent_id": parent_id, "root_id": root_id or parent_id}
+    following = None
+    if chain:
+        last = read_call(chain[-1], family)
+        rest = [*_listed("chain", last.options.get("chain")), *chain[:-1]]
+        following = attrs.evolve(last, options=cast("SendOptions", {**last.options, "chain": rest or None}))
+    return Followups(
+        callbacks=tuple(read_call(item, family) for item in _listed("callbacks", embed.get("callbacks"))),
+        errbacks=tuple(read_call(item, family) for item in _listed("errbacks", embed.get("errbacks"))),
+        chain=following,
+        chain_ids=tuple(found for item in reversed(chain) if (found := _task_id(item)) is not None),
+    )
+
+
+def read_call(item: object, family: Mapping[str, str]) -> Call:
+    """Read one signature.
+
+    Args:
+        item: plain data from a message, or what `signature` returned.
+        family: ``parent_id`` and ``root_id`` where the signature has none.
+
+    Raises:
+        UnsupportedOption: it is a group or chord, or has an option that is not supported.
+        MessageInvalid: it is malformed.
+    """
+    if not isinstance(item, Mapping) or not isinstance(item.get("task"), str):
+        raise MessageInvalid(f"the message asks to send {item!r:.200}, which is no signature")
+    task, args, kwargs = item["task"], item.get("args") or (), item.get("kwargs") or {}
+    if item.get("subtask_type") or task in {"celery.group", "celery.chord", "celery.chain"}:
+        kind = item.get("subtask_type") or task.rpartition(".")[2]
+        raise UnsupportedOption(f"the message asks to send a {kind}, and only single tasks are supported")
+    if not isinstance(args, (list, tuple)) or not isinstance(kwargs, Mapping):
+        raise MessageInvalid(f"the message asks to send {task} with arguments that are no list and no mapping")
+    return Call(
+        task=task,
+        args=tuple(args),
+        kwargs=dict(kwargs),
+        options=_options(task, item.get("options") or {}, family),
+        immutable=bool(item.get("immutable")),
+    )
+
+
+def _options(task: str, given: object, family: Mapping[str, str]) -> SendOptions:
+    if not isinstance(given, Mapping):
+        raise MessageInvalid(f"the message asks to send {task} with options that are no mapping")
+    found: dict[str, Any] = {}
+    stamped = [str(header) for header in given.get("stamped_headers") or ()]
+    for name, value in given.items():
+        key = _RENAMED.get(name, name)
+        if key in SendOptions.__annotations__:
+            if value is not None:
+                found.setdefault(key, value)
+        elif name in _DEFAULTS:
+            if value not in _DEFAULTS[name]:
+                raise UnsupportedOption(f"the message asks to send {task} with {name}={value!r:.100}, not supported")
+        elif name not in {*_IGNORABLE, *stamped, "stamped_headers"}:
+            raise UnsupportedOption(f"the message asks to send {task} with the unknown option {name!r:.100}")
+    if stamped:
+        stamps = {"stamped_headers": stamped, "stamps": {name: given.get(name) for name in stamped}}
+        found["headers"] = {**(found.get("headers") or {}), **stamps}
+    for key in ("eta", "expires"):
+        found.update({key: _moment(key, found[key])} if isinstance(found.get(key), str) else {})
+    for key, value in family.items():
+        found.setdefault(key, value)
+    found.setdefault("task_id", str(uuid.uuid4()))
+    return cast("SendOptions", found)
+
+
+def _moment(key: str, text: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as exc:
+        raise MessageInvalid(f"{key} of a signature is {text!r:.100}, not a time in ISO 8601") from exc
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+
+
+def _listed(key: str, value: object) -> list[Any]:
+    if value is None:
+        return []
+    if isinstance(value, Mapping):
+        return [value]
+    if not isinstance(value, (list, tuple)):
+        raise MessageInvalid(f"{key} in the body of the message is a {type(value).__name__}, not a list")
+    return list(value)
+
+
+def _task_id(item: object) -> str | None:
+    options = item.get("options") if isinstance(item, Mapping) else None
+    found = options.get("task_id") if isinstance(options, Mapping) else None
+    return found if isinstance(found, str) else None

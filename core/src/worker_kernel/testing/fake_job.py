@@ -1,0 +1,185 @@
+"""A job that does what a test tells it to."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import threading
+from collections.abc import Awaitable, Callable
+
+from ..errors import Ignore, JobKilled, Reject, Retry
+from ..job import Job, Raised
+from ..outcome import Failure, Outcome, OutcomeKind
+
+_POLL = 0.005
+"""Seconds between two looks at a gate: short steps, so that an exception from another thread gets in."""
+
+
+class FakeJob(Job):
+    """A job by script. It records what is done to it; its attributes may be read from any thread.
+
+    It lives in the process that made it (its locks do not travel), so it suits pools that run jobs in this process.
+
+    Args:
+        id: the task id; by default each job has its own.
+        held: block in `call`, in short steps, until `release`.
+        swallows: what is raised into the held call ends the holding, but the task catches it and returns.
+        body: run in `call` with the job as its argument; its value is the task's value.
+        value: what the task returns where there is no ``body``.
+        prepare_body, finish_body: run in `prepare` and in `finish`.
+        raises: by step (``prepare``, ``call``, ``finish``), what it raises.
+        outcome: what `finish` returns, whatever the ending; by default it is derived from the ending.
+        soft_time_limit, time_limit: in seconds, as in `Job`.
+        is_async: whether `call` returns an awaitable.
+        is_report: as in `Job`.
+    """
+
+    _numbers = itertools.count(1)
+
+    def __init__(
+        self,
+        id: str | None = None,  # noqa: A002  (the contract's name)
+        *,
+        held: bool = False,
+        swallows: bool = False,
+        body: Callable[[FakeJob], object] | None = None,
+        value: object = None,
+        prepare_body: Callable[[FakeJob], object] | None = None,
+        finish_body: Callable[[FakeJob], object] | None = None,
+        raises: dict[str, BaseException] | None = None,
+        outcome: Outcome | None = None,
+        soft_time_limit: float | None = None,
+        time_limit: float | None = None,
+        is_async: bool = False,
+        is_report: bool = False,
+    ) -> None:
+        self.id = f"job-{next(self._numbers)}" if id is None else id
+        self.task = "fake.task"
+        self.soft_time_limit, self.time_limit = soft_time_limit, time_limit
+        self.is_async, self.is_report = is_async, is_report
+        self._held, self._swallows, self._body, self._value = held, swallows, body, value
+        self._bodies = {"prepare": prepare_body, "finish": finish_body}
+        self._raises = raises or {}
+        self._outcome = outcome
+        self._gate = threading.Event()
+        self.steps: list[str] = []
+        """The steps that were begun, in order."""
+        self.endings: list[object] = []
+        """What `finish` was given, once for each time it was called."""
+        self.threads: dict[str, int] = {}
+        """By step, the identifier of the thread that did it."""
+        self.caught: list[BaseException] = []
+        """What was raised into the held call from outside."""
+        self.interrupted: list[tuple[str, BaseException]] = []
+        """What was raised from outside into `prepare` or `finish`, with the step: must stay empty."""
+        self.started = threading.Event()
+        """Set when the task's own code has begun."""
+        self.finishing = threading.Event()
+        """Set when `finish` has begun."""
+
+    def __repr__(self) -> str:
+        return f"<FakeJob {self.id} {self.steps}>"
+
+    def release(self) -> None:
+        """Let a held call go on. Idempotent; may come before the call."""
+        self._gate.set()
+
+    def dwell(self) -> None:
+        """Block in short steps until `release`; for use as a body."""
+        while not self._gate.wait(_POLL):
+            pass
+
+    @property
+    def released(self) -> bool:
+        """Whether `release` was called: code that would run for ever looks at this now and then."""
+        return self._gate.is_set()
+
+    @property
+    def raised(self) -> BaseException | None:
+        """What was raised by `prepare` or `call`, as the first `finish` was told; None: nothing, or not finished."""
+        ending = self.endings[0] if self.endings else None
+        return ending.exception if isinstance(ending, Raised) else None
+
+    def prepare(self) -> None:
+        """See `Job.prepare`."""
+        self._begin("prepare")
+
+    def call(self) -> object:
+        """See `Job.call`."""
+        if self.is_async:
+            return self._call_async()
+        self._begin("call")
+        self.started.set()
+        try:
+            if self._held:
+                self.dwell()
+        except BaseException as exc:
+            self._was_interrupted(exc)
+        return self._body(self) if self._body else self._value
+
+    def _call_async(self) -> Awaitable[object]:
+        async def task() -> object:
+            self._begin("call")
+            self.started.set()
+            try:
+                while self._held and not self._gate.is_set():  # noqa: ASYNC110  (the gate belongs to other threads)
+                    await asyncio.sleep(_POLL)
+            except BaseException as exc:
+                self._was_interrupted(exc)
+            return self._body(self) if self._body else self._value
+
+        return task()
+
+    def finish(self, ending: object) -> Outcome:
+        """See `Job.finish`."""
+        self.endings.append(ending)
+        self.finishing.set()
+        self._begin("finish")
+        return self._outcome or outcome_of(self.id, ending)
+
+    def to_frame(self) -> bytes:
+        """Refuse: the locks of a fake job do not travel."""
+        raise TypeError("a FakeJob runs in the process that made it")
+
+    def _was_interrupted(self, exc: BaseException) -> None:
+        self.caught.append(exc)
+        if not self._swallows:
+            raise exc
+
+    def _begin(self, step: str) -> None:
+        self.steps.append(step)
+        self.threads[step] = threading.get_ident()
+        body = self._bodies.get(step)
+        try:
+            if body is not None:
+                body(self)
+        except BaseException as exc:
+            self.interrupted.append((step, exc))
+            raise
+        if step in self._raises:
+            raise self._raises[step]
+
+
+_KINDS: tuple[tuple[type[BaseException], OutcomeKind], ...] = (
+    (Retry, OutcomeKind.RETRIED),
+    (Reject, OutcomeKind.REJECTED),
+    (Ignore, OutcomeKind.IGNORED),
+)
+
+
+def outcome_of(job_id: str, ending: object) -> Outcome:
+    """Return the outcome that a real job would make of ``ending``, without storing anything."""
+    if not isinstance(ending, Raised):
+        return Outcome(job_id=job_id, kind=OutcomeKind.SUCCEEDED, stored=True, result=repr(ending)[:1024])
+    exc = ending.exception
+    if isinstance(exc, JobKilled):
+        kind = OutcomeKind.TIMED_OUT if exc.reason == "time_limit" else OutcomeKind.CANCELLED
+    else:
+        kind = next((kind for cls, kind in _KINDS if isinstance(exc, cls)), OutcomeKind.FAILED)
+    return Outcome(
+        job_id=job_id,
+        kind=kind,
+        stored=True,
+        failure=None if kind is OutcomeKind.IGNORED else Failure.of(exc, with_traceback=False),
+        requeue=isinstance(exc, Reject) and exc.requeue,
+    )

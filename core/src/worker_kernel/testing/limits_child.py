@@ -1,0 +1,131 @@
+"""One stuck task on one pool, in a process of its own: ``python -m worker_kernel.testing.limits_child``.
+
+The cases of the limits table that leave a thread behind, or end the process, are run here. The process plays the
+worker: it tells what the pool tells as one JSON object per line on stdout, and when the pool says that it is failing,
+it ends with the exit code that the pool asks for. It ends without joining anything.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import sys
+import threading
+import time
+from collections.abc import Sequence
+
+from ..capabilities import Stuck
+from ..job import Job
+from ..outcome import Outcome
+from ..pool import CancelHow, Pool, PoolConfig
+from .bench import load_pool
+from .fake_job import FakeJob
+from .recording import RecordingListener
+from .stuck import stuck_task
+
+LIMIT = 0.4
+"""Seconds: the limit, and the grace after a hard one."""
+
+
+def tell(event: str, **fields: object) -> None:
+    """Write one line to stdout, unbuffered and whole."""
+    os.write(1, (json.dumps({"event": event, "at": round(time.monotonic(), 3), **fields}) + "\n").encode())
+
+
+class _Worker(RecordingListener):
+    """What a worker does with a pool's reports, as far as a limit is concerned."""
+
+    def finished(self, job: Job, outcome: Outcome) -> None:
+        tell("finished", job=job.id, kind=outcome.kind)
+        super().finished(job, outcome)
+
+    def failing(self, reason: str, exit_code: int) -> None:
+        tell("failing", reason=reason, exit_code=exit_code)
+        os._exit(exit_code)
+
+
+class _Undeliverable(logging.Handler):
+    """Tells when the pool logs that a soft limit cannot be delivered."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if "undeliverable" in record.getMessage() and record.levelno >= logging.WARNING:
+            tell("undeliverable", message=record.getMessage())
+
+
+def _scenario(pool: Pool, worker: _Worker, asked: argparse.Namespace) -> None:
+    kind = Stuck[asked.stuck]
+    limits = {"soft": {"soft_time_limit": LIMIT}, "hard": {"time_limit": LIMIT}}.get(asked.ending, {})
+    # A soft limit on a call that holds the GIL shows only after the call: such a call must come to its end.
+    seconds = 1.5 if kind is Stuck.C_WITH_GIL and asked.ending == "soft" else asked.seconds
+    stuck = FakeJob("stuck", body=stuck_task(kind, seconds, swallows=asked.swallows), **limits)  # type: ignore[arg-type]
+    pool.submit(stuck)
+    if not stuck.started.wait(asked.patience):
+        return tell("never started")
+    tell("started")
+    if asked.ending == "kill":
+        tell("cancel", reply=pool.cancel("stuck", CancelHow.KILL))
+    elif asked.ending == "terminate":
+        pool.terminate()
+        tell("terminated")
+    if asked.ending == "soft":
+        return _watch_soft(stuck, asked.patience)
+    worker.wait_outcome("stuck")
+    if asked.ending != "terminate":
+        _next_job(pool, worker)
+    return tell("over", raised=[type(exc).__name__ for exc in stuck.caught], finishes=stuck.steps.count("finish"))
+
+
+def _next_job(pool: Pool, worker: _Worker) -> None:
+    pool.submit(FakeJob("next"))
+    worker.wait_outcome("next")
+    seen = pool.statistics()
+    tell("statistics", size=seen.size, zombies=seen.zombies, recycled=dict(seen.recycled))
+
+
+def _watch_soft(stuck: FakeJob, patience: float) -> None:
+    """Tell when the soft limit is raised in the task. That it is undeliverable is told by the log handler."""
+    deadline = time.monotonic() + patience
+    while time.monotonic() < deadline:
+        if stuck.caught or stuck.endings:
+            return tell("raised", types=[cls.__name__ for exc in stuck.caught for cls in type(exc).__mro__])
+        time.sleep(0.01)
+    return tell("nothing raised")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the case and end the process; see the module's first lines."""
+    parser = argparse.ArgumentParser(prog="limits_child")
+    parser.add_argument("pool_path")
+    parser.add_argument("--stuck", choices=[kind.name for kind in Stuck], required=True)
+    parser.add_argument("--ending", choices=["soft", "hard", "kill", "terminate"], required=True)
+    parser.add_argument("--swallows", action="store_true")
+    parser.add_argument("--seconds", type=float, default=30.0, help="for how long the task is stuck")
+    parser.add_argument("--patience", type=float, default=15.0)
+    parser.add_argument("--zombie-budget", type=int, default=10)
+    asked = parser.parse_args(arguments)
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO)
+    logging.getLogger().addHandler(_Undeliverable())
+    worker = _Worker(patience=asked.patience)
+    cls = load_pool(asked.pool_path)
+    pool = cls(PoolConfig(limit=1, listener=worker, limit_grace=LIMIT, zombie_budget=asked.zombie_budget))
+    pool.start()
+
+    def run() -> None:
+        try:
+            _scenario(pool, worker, asked)
+        except BaseException as exc:
+            tell("broken", error=repr(exc)[:2000])
+            os._exit(70)
+        os._exit(0)
+
+    if cls.capabilities.runs_in_main_thread:
+        threading.Thread(target=run, name="scenario", daemon=True).start()
+        pool.serve()
+        time.sleep(asked.patience)  # the scenario ends the process
+    run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,264 @@
+"""The database file: opening, schema, transactions, and errors that say what to do."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kombu.exceptions import OperationalError
+
+from .address import DEFAULT_BUSY_TIMEOUT
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+SCHEMA_VERSION = 1
+APPLICATION_ID = int.from_bytes(b"wksq", "big")
+OLDEST_SQLITE = (3, 35, 0)  # UPDATE ... RETURNING
+
+# state: 0 ready, 1 waiting until `due`, 2 held under `token` until `lease`.  Times are wall clock, in seconds.
+# The content lies apart, so that a renewal of a lease does not write a large body again.
+SCHEMA = """
+CREATE TABLE queues (name TEXT PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE exchanges (name TEXT PRIMARY KEY, type TEXT NOT NULL, arguments TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE bindings (
+    exchange TEXT NOT NULL, routing_key TEXT NOT NULL, queue TEXT NOT NULL,
+    PRIMARY KEY (exchange, routing_key, queue)
+) WITHOUT ROWID;
+CREATE TABLE messages (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    queue TEXT NOT NULL,
+    rank INTEGER NOT NULL,
+    state INTEGER NOT NULL,
+    due REAL,
+    token TEXT,
+    lease REAL,
+    attempts INTEGER NOT NULL DEFAULT 0,
+    redelivered INTEGER NOT NULL DEFAULT 0
+);
+CREATE INDEX messages_ready ON messages (queue, rank, id) WHERE state = 0;
+CREATE INDEX messages_waiting ON messages (queue, due) WHERE state = 1;
+CREATE INDEX messages_held ON messages (queue, lease) WHERE state = 2;
+CREATE UNIQUE INDEX messages_token ON messages (token) WHERE token IS NOT NULL;
+CREATE TABLE contents (id INTEGER PRIMARY KEY, head TEXT NOT NULL, body BLOB);
+CREATE TABLE waiters (topic TEXT NOT NULL, name TEXT NOT NULL, PRIMARY KEY (topic, name)) WITHOUT ROWID;
+CREATE TABLE results (task_id TEXT PRIMARY KEY, status TEXT NOT NULL, meta TEXT NOT NULL, expires REAL) WITHOUT ROWID;
+CREATE INDEX results_expires ON results (expires) WHERE expires IS NOT NULL;
+"""
+
+# Connections inherited over a fork: closing one in the child would touch the locks and the log of the parent.
+_INHERITED: list[sqlite3.Connection] = []
+
+
+class DatabaseError(OperationalError):  # type: ignore[misc]  # kombu is untyped
+    """The database file cannot serve. The message says which file, why, and what to do."""
+
+    def __init__(self, path: str, why: str, remedy: str) -> None:
+        self.path = path
+        """Absolute path of the file."""
+        self.why = why
+        """The cause, without the file's name."""
+        self.remedy = remedy
+        """What to do about it."""
+        super().__init__(f"SQLite database {path}: {why}. {remedy}")
+
+
+class DatabaseUnavailable(DatabaseError):
+    """The file cannot be used at the moment: missing directory, no permission, locked, disk full. May pass."""
+
+
+class DatabaseRefused(DatabaseError):
+    """The file is not ours or not of our version, or SQLite is too old. Trying again cannot help."""
+
+
+class Database:
+    """One connection to the file, opened on first use.
+
+    Owned by one thread at a time, and may migrate between threads.  Fork-safe: in a child it opens the file anew and
+    leaves the parent's connection alone.  Everything is written in ``BEGIN IMMEDIATE`` transactions; with
+    ``synchronous=NORMAL`` a commit survives the death of the process at once, and a power cut from the next
+    checkpoint on.
+    """
+
+    def __init__(self, path: str, *, busy_timeout: float = DEFAULT_BUSY_TIMEOUT) -> None:
+        """Remember where the file is; nothing is opened.
+
+        Args:
+            path: Canonical absolute path.
+            busy_timeout: Seconds to wait for another process's write; 0 fails at once.
+        """
+        self.path = path
+        self.busy_timeout = busy_timeout
+        self._connection: sqlite3.Connection | None = None
+        self._pid = 0
+        self._depth = 0
+        self._on_commit: list[Callable[[], None]] = []
+
+    @property
+    def connection(self) -> sqlite3.Connection:
+        """The connection of this process, opened if need be.
+
+        Raises:
+            DatabaseError: the file cannot serve.
+        """
+        if self._connection is None or self._pid != os.getpid():
+            self._leave_inherited()
+            self._connection = self._open()
+            self._pid = os.getpid()
+        return self._connection
+
+    def execute(self, sql: str, parameters: Sequence[object] = ()) -> list[Any]:
+        """Run one statement and return all its rows.
+
+        Raises:
+            DatabaseUnavailable: SQLite failed.
+        """
+        try:
+            return self.connection.execute(sql, parameters).fetchall()
+        except sqlite3.Error as error:
+            raise _unavailable(self.path, error) from error
+
+    @contextmanager
+    def transaction(self) -> Iterator[Database]:
+        """Hold the write lock for the block; commit at its end, roll back when it raises.
+
+        Nested blocks join the outermost one.
+
+        Raises:
+            DatabaseUnavailable: the lock was not free within `busy_timeout`, or SQLite failed.
+        """
+        connection = self.connection
+        if self._depth:
+            yield self
+            return
+        self.execute("BEGIN IMMEDIATE")
+        self._depth = 1
+        try:
+            yield self
+            self.execute("COMMIT")
+        except BaseException:
+            self._on_commit.clear()
+            if connection.in_transaction:
+                connection.rollback()
+            raise
+        finally:
+            self._depth = 0
+        callbacks, self._on_commit = self._on_commit, []
+        for callback in callbacks:
+            callback()
+
+    def on_commit(self, callback: Callable[[], None]) -> None:
+        """Call `callback` once after the transaction at hand is committed, never if it is rolled back."""
+        self._on_commit.append(callback)
+
+    def data_version(self) -> int:
+        """A number that differs from the one before when another connection has written meanwhile."""
+        return int(self.execute("PRAGMA data_version")[0][0])
+
+    def close(self) -> None:
+        """Close the connection, if this process has one. May be called twice; the next use opens the file again."""
+        if self._pid == os.getpid() and self._connection is not None:
+            self._connection.close()
+            self._connection = None
+        self._leave_inherited()
+
+    def __del__(self) -> None:
+        self._leave_inherited()
+
+    def _leave_inherited(self) -> None:
+        connection, pid = getattr(self, "_connection", None), getattr(self, "_pid", 0)
+        if connection is not None and pid != os.getpid():
+            _INHERITED.append(connection)
+            self._connection = None
+            self._depth = 0
+            self._on_commit = []
+
+    def _open(self) -> sqlite3.Connection:
+        if sqlite3.sqlite_version_info < OLDEST_SQLITE:
+            oldest = ".".join(map(str, OLDEST_SQLITE))
+            why = f"the SQLite library of this Python is {sqlite3.sqlite_version}, older than {oldest}"
+            raise DatabaseRefused(self.path, why, "Use a newer Python or a newer SQLite library.")
+        try:
+            connection = sqlite3.connect(
+                self.path, timeout=self.busy_timeout, isolation_level=None, check_same_thread=False
+            )
+        except sqlite3.Error as error:
+            raise _unavailable(self.path, error) from error
+        try:
+            self._set_up(connection)
+        except sqlite3.Error as error:
+            connection.close()
+            raise _unavailable(self.path, error) from error
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _set_up(self, connection: sqlite3.Connection) -> None:
+        connection.execute("BEGIN")  # one look at one state: another process may be creating the schema
+        ours = self._is_ours(connection)
+        connection.execute("COMMIT")
+        if not ours:
+            self._use_write_ahead_log(connection)
+            connection.execute("BEGIN IMMEDIATE")
+            if not self._is_ours(connection):  # another process may have been faster
+                for statement in SCHEMA.split(";\n"):
+                    connection.execute(statement)
+                connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+                connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+            connection.execute("COMMIT")
+        connection.execute("PRAGMA synchronous = NORMAL")
+
+    def _is_ours(self, connection: sqlite3.Connection) -> bool:
+        """Whether the schema is there; False for an empty file."""
+        (found,) = connection.execute("PRAGMA user_version").fetchone()
+        (application,) = connection.execute("PRAGMA application_id").fetchone()
+        (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        if not tables and not found:
+            return False
+        if application != APPLICATION_ID:
+            raise DatabaseRefused(
+                self.path, "it is a database of another program", "Name another file, or one that does not exist yet."
+            )
+        if found > SCHEMA_VERSION:
+            raise DatabaseRefused(
+                self.path,
+                f"its schema version is {found}, and this worker-broker-sqlite supports up to {SCHEMA_VERSION}",
+                "Upgrade worker-broker-sqlite, or name another file.",
+            )
+        return True
+
+    def _use_write_ahead_log(self, connection: sqlite3.Connection) -> None:
+        # SQLite does not wait its busy timeout for this switch when several processes open a new file at once.
+        give_up = time.monotonic() + self.busy_timeout
+        while True:
+            try:
+                connection.execute("PRAGMA journal_mode = WAL")
+                return
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error) or time.monotonic() >= give_up:
+                    raise
+                time.sleep(0.01)
+
+
+def _unavailable(path: str, error: sqlite3.Error) -> DatabaseError:
+    """Turn an error of SQLite into one that says what to do."""
+    text = str(error)
+    directory = Path(path).parent
+    if "not a database" in text or "malformed" in text:
+        return DatabaseRefused(path, f"{text}", "Name another file, or restore this one from a backup.")
+    if "locked" in text or "busy" in text:
+        remedy = "Another process has held the write lock for too long: end it, or raise busy_timeout in the URL."
+    elif not directory.is_dir():
+        text, remedy = f"the directory {directory} does not exist", "Create it, or correct the path in the URL."
+    elif "unable to open" in text or "readonly" in text:
+        remedy = f"Allow this user to write the file and its directory {directory}, or name another file."
+    elif "full" in text:
+        remedy = "Free some space on the disk."
+    else:
+        remedy = "Check the disk and the permissions of the file; if the file is damaged, restore it from a backup."
+    return DatabaseUnavailable(path, text, remedy)

@@ -1,0 +1,136 @@
+"""Real worker processes against a real broker file, on both loops."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from worker_kernel import App
+
+READY = " ready"
+
+
+def wait_for(condition: Callable[[], object], what: str, timeout: float = 30.0) -> None:
+    """Look at the thing itself until it is so; the limit is for a loaded machine."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        if time.monotonic() > deadline:
+            pytest.fail(f"waited {timeout:.0f} s in vain for: {what}")
+        time.sleep(0.01)
+
+
+class WorkerProcess:
+    """One ``kernel worker`` in a process of its own."""
+
+    def __init__(self, folder: Path, url: str, args: tuple[str, ...], env: dict[str, str], name: str) -> None:
+        self.log_file = folder / f"{name}.log"
+        self._log = self.log_file.open("w")
+        command = [sys.executable, "-m", "worker_kernel", "worker", "-A", "tasks", "-b", url, "-l", "INFO", *args]
+        self.process = subprocess.Popen(
+            command, cwd=folder, stdout=self._log, stderr=subprocess.STDOUT, env={**os.environ, **env}
+        )
+
+    @property
+    def log(self) -> str:
+        return self.log_file.read_text()
+
+    def wait_ready(self) -> WorkerProcess:
+        wait_for(lambda: READY in self.log or self.process.poll() is not None, "the worker to be ready")
+        assert self.process.poll() is None, self.log
+        return self
+
+    def signal(self, number: int) -> None:
+        self.process.send_signal(number)
+
+    def wait(self, timeout: float = 30.0) -> int:
+        try:
+            return self.process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            pytest.fail(f"the worker did not end within {timeout:.0f} s:\n{self.log}")
+
+    def stop(self) -> int:
+        self.signal(signal.SIGTERM)
+        return self.wait()
+
+    def discard(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        self._log.close()
+
+
+class Site:
+    """A folder with a tasks.py, a broker file, and the workers that were started in it."""
+
+    def __init__(self, folder: Path, query: str) -> None:
+        self.folder = folder
+        self.query = query
+        self.marks = folder / "marks"
+        self.workers: list[WorkerProcess] = []
+        self.app = App("client", broker_url=f"sqlite:///{folder}/broker.sqlite3")
+
+    @property
+    def url(self) -> str:
+        return f"sqlite:///{self.folder}/broker.sqlite3{self.query}"
+
+    def write(self, source: str) -> None:
+        """Write tasks.py; ``mark(*words)`` in it appends one line to the marks in one write."""
+        head = f"""
+            import os, sys, time, threading
+            from worker_kernel import App, Ignore, Reject, SoftTimeLimitExceeded
+            app = App("tasks")
+            def mark(*words):
+                fd = os.open({str(self.marks)!r}, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+                os.write(fd, (" ".join(map(str, words)) + "\\n").encode())
+                os.close(fd)
+        """
+        (self.folder / "tasks.py").write_text(textwrap.dedent(head) + textwrap.dedent(source))
+
+    def lines(self) -> list[list[str]]:
+        return [line.split() for line in self.marks.read_text().splitlines()] if self.marks.exists() else []
+
+    def worker(self, *args: str, query: str | None = None, ready: bool = True, **env: str) -> WorkerProcess:
+        url = self.url if query is None else self.url.partition("?")[0] + query
+        worker = WorkerProcess(self.folder, url, args, env, f"worker{len(self.workers)}")
+        self.workers.append(worker)
+        return worker.wait_ready() if ready else worker
+
+    def queue_size(self, queue: str = "celery") -> int:
+        """Messages in the queue, those that are leased not counted."""
+        with self.app.connection() as connection, contextlib.closing(connection.channel()) as channel:
+            return int(channel.queue_declare(queue, passive=True).message_count)
+
+    def close(self) -> None:
+        for worker in self.workers:
+            worker.discard()
+        self.app.close()
+
+
+@pytest.fixture(params=["asynloop", "synloop"])
+def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
+    """On each of the two loops."""
+    site = Site(tmp_path, "" if request.param == "asynloop" else "?hub=0")
+    yield site
+    site.close()
+
+
+@pytest.fixture
+def plain_site(tmp_path: Path) -> Iterator[Site]:
+    """Where the loop does not matter."""
+    site = Site(tmp_path, "")
+    yield site
+    site.close()
+
+
+@pytest.fixture
+def until() -> Callable[..., None]:
+    return wait_for
