@@ -269,6 +269,8 @@ def settings_of(**given: object) -> Settings:
 class Office:
     """The desk and its surroundings."""
 
+    job = ScriptedJob
+
     def __init__(self, *options: TaskOptions, slots: int = 2, capabilities: Capabilities = ABLE, **settings: object):
         self.clock = ScriptedClock()
         self.timers = ManualTimers(self.clock)

@@ -63,7 +63,12 @@ def test_at_most_once_the_broker_forgets_the_message_before_the_task_begins(offi
     m = message()
     submitted_with: list[Any] = []
     submit = o.pool.submit
-    o.pool.submit = lambda job: (submitted_with.append((list(m.fates), o.generation.flushed)), submit(job))
+
+    def watched(job: Any) -> None:
+        submitted_with.append((list(m.fates), o.generation.flushed))
+        submit(job)
+
+    o.pool.submit = watched
     o.deliver(m)
     assert submitted_with == [(["ack"], 1)]
 
@@ -311,7 +316,12 @@ class TestStopping:
         o.pool.accept(o.pool.jobs[0])
         ran: list[Any] = []
         report = o.worker.app.report
-        o.worker.app.report = lambda envelope, outcome: (ran.append(outcome), report(envelope, outcome))[1]
+
+        def watched(envelope: Any, outcome: Any) -> Any:
+            ran.append(outcome)
+            return report(envelope, outcome)
+
+        o.worker.app.report = watched
         o.desk.abandon(o.pool.terminate, o.inbox.take)
         assert m.fates == ["ack"]
         assert [outcome.kind for outcome in ran] == [OutcomeKind.LOST]

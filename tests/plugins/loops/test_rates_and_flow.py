@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker_kernel import Slots
+from worker_kernel import Slots, Ticket
 from worker_loops.flow import Flow
 from worker_loops.rates import RateLimiter, interval
 
@@ -93,7 +93,8 @@ def test_held_messages_widen_the_window_up_to_their_limit_only() -> None:
 
 @given(st.lists(st.sampled_from(["take", "release", "twice", "grow", "shrink"]), max_size=60))
 def test_every_ticket_gives_its_slot_back_exactly_once(steps: list[str]) -> None:
-    slots, out, limit = Slots(3), [], 3
+    slots, limit = Slots(3), 3
+    out: list[Ticket] = []
     for step in steps:
         if step == "take":
             ticket = slots.take()
