@@ -40,6 +40,8 @@ _BROKER_AND_RESULTS: tuple[Setting, ...] = (
         parse=kinds.optional(kinds.yes_no),
         kind="yes or no",
         help="Whether a broker that cannot be reached at start is tried again. None: no, the worker exits with code 5.",
+        options=("--broker-connection-retry-on-startup",),
+        flag=True,
     ),
     Setting(
         name="broker_connection_max_retries",
@@ -81,13 +83,6 @@ _BROKER_AND_RESULTS: tuple[Setting, ...] = (
         default=86400.0,
         unit="seconds",
         help="How long results are kept. None or 0: for ever.",
-    ),
-    Setting(
-        name="result_serializer",
-        parse=kinds.choice("json"),
-        kind="one of json",
-        default="json",
-        help="How results are written.",
     ),
     Setting(
         name="accept_content",
@@ -288,6 +283,8 @@ _POOL: tuple[Setting, ...] = (
         parse=kinds.optional(kinds.choice("fork", "forkserver", "spawn")),
         kind="one of fork, forkserver, spawn",
         help="How child processes come to be. None: as the pool does by itself.",
+        options=("--pool-start-method",),
+        metavar="METHOD",
     ),
     Setting(
         name="worker_optimization",

@@ -103,9 +103,12 @@ class OptionRefused(UsageError):
 
     def __init__(self, option: str, pool: str, reason: str, able: Sequence[str] = ()) -> None:
         self.option, self.pool, self.reason, self.able = option, pool, reason, tuple(able)
-        remedy = (
-            f"pools installed that can: {', '.join(self.able)}" if self.able else "no installed pool can: leave it out"
-        )
+        if not pool:
+            remedy = "leave it out"  # no pool decides it
+        elif self.able:
+            remedy = f"pools installed that can: {', '.join(self.able)}"
+        else:
+            remedy = "no installed pool can: leave it out"
         super().__init__(f"{option} is refused: {reason}\n{remedy}, or downgrade this to a warning with --best-effort")
 
 

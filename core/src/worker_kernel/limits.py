@@ -109,11 +109,12 @@ class Run(abc.ABC):
                 raised = exc
         if not self._end():
             return None
-        ending = Raised(kill or raised) if kill is not None or raised is not None else value
-        raised = kill = None  # an exception's traceback holds this frame: leave no cycle
+        error = raised if kill is None else kill
+        ending = value if error is None else Raised(error)
+        raised = kill = error = None  # an exception's traceback holds this frame: leave no cycle
         try:
             return self.job.finish(ending)
-        except BaseException as exc:  # noqa: BLE001  (a store's failure must not take the slot with it)
+        except BaseException as exc:  # a store's failure must not take the slot with it
             log.exception("task %s[%s] ended, but could not be finished", self.job.task, self.job.id)
             return self.outcome(OutcomeKind.FAILED, exc)
 
@@ -125,9 +126,12 @@ class Run(abc.ABC):
     # -- in any thread
 
     def abandon(self) -> bool:
-        """Take the right to report, unless the task's call has ended: for a job that cannot be ended."""
+        """Take the right to report while the task's call goes on, and only then: for a call that cannot be ended.
+
+        What was raised before the call is raised when it begins, so a job that is still being prepared ends by itself.
+        """
         with self._lock:
-            if self._phase in (_Phase.NEW, _Phase.OVER):
+            if self._phase is not _Phase.CALLING:
                 return False
             self._phase = _Phase.ABANDONED
             return self._claim()
@@ -222,9 +226,9 @@ class Run(abc.ABC):
     # -- the window around the call
 
     def __enter__(self) -> None:
+        if self._open:
+            return
         with self._lock:
-            if self._phase is _Phase.CALLING:
-                return
             if self._phase is _Phase.ABANDONED:
                 raise JobKilled
             if self._early is not None:
@@ -358,8 +362,8 @@ class Limits:
     def _look_after_soft(self, run: Run, limit: float) -> None:
         if run.undelivered:
             log.warning(
-                "soft time limit of %g s cannot be delivered to task %s[%s]: it is in a call that runs no Python; "
-                "it will be raised if that call returns",
+                "soft time limit of %g s is undeliverable to task %s[%s] for now: it is in a call that runs no "
+                "Python, and is told when that returns",
                 limit,
                 run.job.task,
                 run.job.id,

@@ -121,4 +121,3 @@ def _claims(name: str) -> Iterator[EntryPoint]:
 
 def _normal(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
-

@@ -31,7 +31,8 @@ class SignalMailbox:
     twice: what the second one means is for the reader to decide.
 
     `install` and `restore` belong to the main thread, `read` to one thread at a time, of which there may be any. A
-    forked child has the handlers of before `install`, and does not write into its parent's mailbox. On Windows the
+    forked child has the handlers of before `install` from its first moment on, and does not write into its parent's
+    mailbox. On Windows the
     Python handlers run only when the main thread runs Python, but the numbers arrive all the same.
 
     Args:
@@ -49,6 +50,8 @@ class SignalMailbox:
         self._previous: dict[int, Any] = {}
         self._previous_fd = -1
         self._unread: list[str] = []
+        self._guards_forks = False
+        self._forking = threading.local()
 
     def install(self) -> None:
         """Begin to receive. Whoever used ``signal.set_wakeup_fd`` before gets nothing until `restore`.
@@ -72,7 +75,9 @@ class SignalMailbox:
         except OSError:
             self.restore()
             raise
-        _restore_after_fork(self)
+        if not self._guards_forks:
+            self._guards_forks = True
+            _guard_forks(self)
 
     def restore(self) -> None:
         """Put the previous handlers and wake-up descriptor back. Idempotent; in the main thread.
@@ -81,11 +86,6 @@ class SignalMailbox:
         """
         self._put_back()
         self._unread = self.read()
-        self._close()
-
-    def leave(self) -> None:
-        """Like `restore`, in a forked child: nothing is read, because the socket is the parent's as well."""
-        self._put_back()
         self._close()
 
     def fileno(self) -> int:
@@ -101,6 +101,24 @@ class SignalMailbox:
                 # The numbers of signals that somebody else handles arrive here, too.
                 names.extend(self._names[number] for number in numbers if number in self._names)
         return names
+
+    def before_fork(self) -> None:
+        """Hold the signals back in the forking thread, so that none reaches a child that is still half its parent."""
+        if self._writer is not None:
+            self._forking.mask = signal.pthread_sigmask(signal.SIG_BLOCK, self._names)
+
+    def after_fork_in_parent(self) -> None:
+        """Let the signals in again."""
+        mask = self._forking.__dict__.pop("mask", None)
+        if mask is not None:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+    def after_fork_in_child(self) -> None:
+        """Like `restore`, but nothing is read, because the socket is the parent's as well; then let the signals in."""
+        self._put_back()
+        self._close()
+        self._unread = []
+        self.after_fork_in_parent()
 
     def __enter__(self) -> Self:
         self.install()
@@ -134,13 +152,18 @@ class SignalMailbox:
             self.wake()
 
 
-def _restore_after_fork(mailbox: SignalMailbox) -> None:
-    """Have a forked child leave ``mailbox`` to its parent: both write into the same socket otherwise."""
-    if hasattr(os, "register_at_fork"):
-        os.register_at_fork(after_in_child=functools.partial(_leave, weakref.ref(mailbox)))
+def _guard_forks(mailbox: SignalMailbox) -> None:
+    """Have forked children leave ``mailbox`` to their parent: both would write into the same socket otherwise."""
+    if hasattr(os, "register_at_fork"):  # and for good: there is no way to take it back, so it holds nothing alive
+        reference = weakref.ref(mailbox)
+        os.register_at_fork(
+            before=functools.partial(_call, reference, SignalMailbox.before_fork),
+            after_in_parent=functools.partial(_call, reference, SignalMailbox.after_fork_in_parent),
+            after_in_child=functools.partial(_call, reference, SignalMailbox.after_fork_in_child),
+        )
 
 
-def _leave(reference: weakref.ref[SignalMailbox]) -> None:
+def _call(reference: weakref.ref[SignalMailbox], method: Callable[[SignalMailbox], None]) -> None:
     mailbox = reference()
     if mailbox is not None:
-        mailbox.leave()
+        method(mailbox)

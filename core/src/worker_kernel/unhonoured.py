@@ -18,9 +18,13 @@ def _anything(given: object) -> object:
 
 
 def _refused(name: str, reason: str, *idle: object, parse: Parser = _anything) -> Setting:
-    kind = "yes or no" if parse is kinds.yes_no else "any"
     return Setting(
-        name=name, parse=parse, kind=kind, refused=reason, idle=(None, *idle), help=f"Celery's; refused: {reason}."
+        name=name,
+        parse=parse,
+        kind="any" if parse is _anything else "yes or no",
+        refused=reason,
+        idle=(None, *idle),
+        help=f"Celery's; refused: {reason}.",
     )
 
 
@@ -28,6 +32,11 @@ def _switches() -> Iterator[Setting]:
     """Yield what is off here, and what asking for it is answered with."""
     for name, reason in (
         ("task_always_eager", "tasks run in a worker; call the task itself to run it at once"),
+        ("task_eager_propagates", "tasks run in a worker; call the task itself to run it at once"),
+        ("task_store_eager_result", "tasks run in a worker; call the task itself to run it at once"),
+        ("task_remote_tracebacks", "tracebacks are stored as text"),
+        ("task_retry_on_worker_lost", "a message goes back when its worker is lost: see task_reject_on_worker_lost"),
+        ("task_allow_error_cb_on_chord_header", "errbacks are called for the task that has them"),
         ("task_send_sent_event", "this worker and its clients send no events yet"),
         ("task_store_errors_even_if_ignored", "whether a result is stored is one decision here: task_ignore_result"),
         ("task_inherit_parent_priority", "a priority is given with each call"),
@@ -44,18 +53,46 @@ def _switches() -> Iterator[Setting]:
         ),
         ("worker_enable_soft_shutdown_on_idle", "a warm stop is bounded by worker_grace, and ends at once when idle"),
     ):
-        yield _refused(name, reason, False, parse=kinds.yes_no)
+        yield _refused(name, reason, False, parse=kinds.optional(kinds.yes_no))
     for name, reason in (
         ("task_create_missing_queues", "queues that do not exist are always made"),
         ("worker_hijack_root_logger", "the command line always sets up the root logger; embed the worker to do it"),
         ("worker_detect_quorum_queues", "quorum queues are told by the broker"),
     ):
-        yield _refused(name, reason, True, parse=kinds.yes_no)
+        yield _refused(name, reason, True, parse=kinds.optional(kinds.yes_no))
 
 
 def _values() -> Iterator[Setting]:
     """Yield what takes a value in Celery."""
     for name, reason, *idle in (
+        ("broker_transport", "the scheme of broker_url says it"),
+        ("broker_host", "name it in broker_url"),
+        ("broker_port", "name it in broker_url"),
+        ("broker_user", "name it in broker_url"),
+        ("broker_password", "name it in broker_url"),
+        ("broker_vhost", "name it in broker_url"),
+        ("broker_heartbeat_checkrate", "heartbeats are checked as often as the broker asks", 3.0),
+        ("broker_native_delayed_delivery_queue_type", "delays are kept by the worker, not by queues", "quorum"),
+        ("broker_pool_acquire_timeout", "each thread that sends has a connection of its own"),
+        ("result_accept_content", "results are read as JSON", ["json"], ("json",)),
+        ("result_cache_max", "results are not cached", -1),
+        ("result_compression", "results are stored as they are"),
+        ("result_exchange", "results are kept in a store, not sent as messages", "celeryresults"),
+        ("result_exchange_type", "results are kept in a store, not sent as messages", "direct"),
+        ("result_chord_expires", "see result_expires"),
+        ("result_failure_expires", "see result_expires"),
+        ("result_backend_transport_options", "give the store's options in the URL of result_backend", {}),
+        ("result_chord_retry_interval", "a chord is counted in the store", 1.0),
+        ("result_chord_join_timeout", "a chord is counted in the store", 3.0),
+        ("result_backend_max_sleep_between_retries_ms", "a failed store is tried again with growing pauses", 10000),
+        ("result_backend_base_sleep_between_retries_ms", "a failed store is tried again with growing pauses", 10),
+        ("result_backend_max_retries", "a failed store is tried again until the worker stops", float("inf")),
+        ("task_create_missing_queue_type", "declare another kind of queue on the broker", "classic"),
+        ("task_create_missing_queue_exchange_type", "queues are bound to the default exchange"),
+        ("task_repr_maxlevels", "the text of arguments is cut by length", 3),
+        ("worker_redirect_stdouts_level", "what tasks print stays on stdout, where it was printed", "WARNING"),
+        ("worker_log_datefmt", "dates are written as Python's logging does"),
+        ("worker_task_log_datefmt", "dates are written as Python's logging does"),
         ("imports", "name the modules in worker_include"),
         ("include", "name the modules in worker_include"),
         ("beat_schedule", "no installed plugin is a scheduler: run Celery's beat beside the worker"),
@@ -77,6 +114,7 @@ def _values() -> Iterator[Setting]:
         ("task_default_delivery_mode", "messages are always written to outlive the broker", 2, "2", "persistent"),
         ("task_queue_max_priority", "set x-max-priority on the broker's queue"),
         ("task_acks_on_failure_or_timeout", "Celery has replaced it by task_acks_on_failure and task_acks_on_timeout"),
+        ("result_serializer", "results are stored as JSON, which every client reads", "json"),
         ("broker_failover_strategy", "alternate URLs are tried in turn", "round-robin"),
         ("broker_login_method", "the transport's own is used"),
         ("broker_pool_limit", "each thread that sends keeps one connection"),

@@ -4,11 +4,12 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+
 from worker_hub.hub import KombuHub
 from worker_hub.timers import HeapTimers
-from worker_loops.asynloop import asynloop
-
 from worker_kernel import SystemClock
+from worker_kernel.testing import LoopContract
+from worker_loops.asynloop import asynloop
 
 LONG = 60.0
 
@@ -55,6 +56,13 @@ def hub() -> Iterator[RecordingHub]:
     hub = RecordingHub()
     yield hub
     hub.close()
+
+
+class TestAsynloop(LoopContract):
+    asynchronous = True
+
+    def make_loop(self) -> Callable[[Any, Any], None]:
+        return asynloop
 
 
 def test_it_does_nothing_for_a_drive_that_is_not_pending(hub: RecordingHub) -> None:

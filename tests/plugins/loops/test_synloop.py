@@ -1,9 +1,12 @@
 from __future__ import annotations
 
-import pytest
-from worker_loops.synloop import synloop
+from collections.abc import Callable
+from typing import Any
 
-from worker_kernel.testing import FakeClock, FakeTimers
+import pytest
+
+from worker_kernel.testing import FakeClock, FakeTimers, LoopContract
+from worker_loops.synloop import synloop
 
 
 class ScriptedDrive:
@@ -38,6 +41,13 @@ class ScriptedDrive:
     def timeout(self) -> float:
         due = self.timers.next_due()
         return self.longest if due is None else min(due, self.longest)
+
+
+class TestSynloop(LoopContract):
+    asynchronous = False
+
+    def make_loop(self) -> Callable[[Any, Any], None]:
+        return synloop
 
 
 def test_it_does_nothing_for_a_drive_that_is_not_pending() -> None:

@@ -1,15 +1,17 @@
-"""What to install for a name of ours: for messages only, nothing is looked up."""
+"""What names of ours mean: which distribution to install, for messages only, and which pool. Nothing is looked up."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+
+ALIASES: Mapping[str, str] = {"processes": "prefork"}
+"""Other names that ``-P`` takes for a pool."""
 
 _DISTRIBUTIONS: Mapping[str, str] = {
     # pools
     "solo": "worker-pool-solo",
     "threads": "worker-pool-threads",
     "prefork": "worker-pool-prefork",
-    "processes": "worker-pool-prefork",
     "gevent": "worker-pool-gevent",
     "eventlet": "worker-pool-eventlet",
     # plugins, and the steps and loops that they declare

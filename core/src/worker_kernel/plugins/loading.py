@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 from packaging.utils import canonicalize_name
 
-from .. import configfile
 from ..bootsteps import StepSpec
 from ..capabilities import Capabilities
 from ..errors import (
@@ -27,18 +25,15 @@ from ..settings import Setting
 from .declarations import Declared
 from .discovery import discover, sort_key
 from .found import FAULTY, USABLE, Found, Kind, Status
-from .hints import distribution_of
+from .hints import ALIASES, distribution_of
 from .hooks import Hooks
 from .importing import describe, load_object, missing_module
 from .quarantine import load_all
-from .selection import Selection, did_you_mean
+from .selection import Selection, choice, did_you_mean
 
 T = TypeVar("T")
 
 _WARNED = (FAULTY | {Status.UNAVAILABLE}) - {Status.MISSING}
-
-ALIASES: Mapping[str, str] = {"processes": "prefork"}
-"""Other names that ``-P`` takes."""
 
 
 class Plugins:
@@ -177,8 +172,7 @@ class Plugins:
         dist_hint = distribution_of(plain) if plain not in self.loops else None
         remedy = f"\ninstall it: pip install {dist_hint}" if dist_hint else ""
         raise PluginNotFound(
-            f"no pool named {name!r} is installed{did_you_mean(plain, known)}\n"
-            f"pools installed: {installed}{remedy}"
+            f"no pool named {name!r} is installed{did_you_mean(plain, known)}\npools installed: {installed}{remedy}"
         )
 
     def load_object(self, path: str, owner: str = "") -> object:
@@ -243,19 +237,6 @@ class Plugins:
         )
         exc.__cause__ = self._causes.get(row)
         return exc
-
-
-def choice(
-    *, environ: Mapping[str, str] | None = None, directory: Path | None = None, safe_mode: bool = False
-) -> tuple[Selection, tuple[str, ...]]:
-    """Read the choice of plugins of the configuration file and of ``KERNEL_PLUGINS``, with a sentence per problem."""
-    file = configfile.read(directory or Path.cwd())
-    return Selection.read(
-        environ=os.environ if environ is None else environ,
-        configured=file.values.get("plugins", ()),
-        location=f"plugins ({file.location('plugins')})",
-        safe_mode=safe_mode,
-    )
 
 
 def _by_key(items: Mapping[str, T]) -> dict[str, T]:

@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -61,8 +60,7 @@ def probe(value: str, *, limit: float = LIMIT) -> Probe:
     """Import ``package.module[:attribute]`` in a new interpreter with the same path and environment.
 
     Never raises because of what is imported. Returns within ``limit`` and some seconds for the interpreter itself.
-    The child has no input and its output goes nowhere; where processes have groups, what it started and left in its
-    group is killed with it when it hangs.
+    The child has no input and its output goes nowhere. Processes that the plugin starts are its own affair.
 
     Args:
         value: what to import.
@@ -73,7 +71,6 @@ def probe(value: str, *, limit: float = LIMIT) -> Probe:
         order = {"value": value, "path": sys.path, "limit": limit}
         (folder / "order.json").write_text(json.dumps(order))
         command = [sys.executable, "-c", _CHILD, name]
-        began = time.monotonic()
         with subprocess.Popen(  # noqa: S603  (our own code; what it imports is what the user installed)
             command,
             stdin=subprocess.DEVNULL,
@@ -86,8 +83,7 @@ def probe(value: str, *, limit: float = LIMIT) -> Probe:
             except subprocess.TimeoutExpired:
                 _kill(child)
                 status = None
-        elapsed = time.monotonic() - began
-        return _judge(status, _read(folder / "answer.json"), (folder / "stack").exists(), limit, elapsed)
+        return _judge(status, _read(folder / "answer.json"), _size(folder / "stack") > 0, limit)
 
 
 def after(row: Found, result: Probe) -> Found:
@@ -97,9 +93,7 @@ def after(row: Found, result: Probe) -> Found:
     return row.becoming(Status.BROKEN, result.message, remedy_for_broken(row))
 
 
-def _judge(
-    status: int | None, answer: Mapping[str, object] | None, overdue: bool, limit: float, elapsed: float
-) -> Probe:
+def _judge(status: int | None, answer: Mapping[str, object] | None, overdue: bool, limit: float) -> Probe:
     if answer is not None and answer.get("verdict") == Verdict.OK:
         return Probe(
             verdict=Verdict.OK,
@@ -122,6 +116,10 @@ def _read(path: Path) -> Mapping[str, object] | None:
     except (OSError, ValueError):  # none was written, or the child ended while it was
         return None
     return answer if isinstance(answer, dict) else None
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
 
 
 def _number(answer: Mapping[str, object], key: str) -> float:
@@ -156,9 +154,8 @@ with open(os.path.join(folder, "order.json")) as file:
 sys.argv = [sys.argv[0]]
 sys.path[:] = order["path"]
 import importlib
-stack_path = os.path.join(folder, "stack")
-stack = open(stack_path + ".open", "wb", buffering=0)
-write, replace, leave, clock, dumps = os.write, os.replace, os._exit, time.perf_counter, json.dumps
+stack = open(os.path.join(folder, "stack"), "wb", buffering=0)
+replace, leave, clock, dumps = os.replace, os._exit, time.perf_counter, json.dumps
 
 def answer(**said):
     text = dumps(said).encode()
@@ -186,5 +183,6 @@ except BaseException as exc:
     answer(verdict="raises", message=text)
 seconds = clock() - began
 faulthandler.cancel_dump_traceback_later()
-answer(verdict="ok", seconds=seconds, modules=len(set(sys.modules) - modules), threads=threading.active_count() - threads)
+pulled, started = len(set(sys.modules) - modules), threading.active_count() - threads
+answer(verdict="ok", seconds=seconds, modules=pulled, threads=started)
 """

@@ -10,13 +10,16 @@ commas or blanks), then from what the command line names; of two words on one pl
 from __future__ import annotations
 
 import difflib
+import os
 import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
 
 import attrs
 from packaging.utils import canonicalize_name
 
+from .. import configfile
 from .discovery import sort_key
 from .found import USABLE, Found, Kind, Status
 from .hints import distribution_of
@@ -117,10 +120,9 @@ class Selection:
         rows = [self._choose(row) for row in found]
         rows = _conflicts(rows)
         if not self.safe_mode:
-            known = [row.name for row in rows]
             rows += [
                 Found(name=word.name, kind=word.kind or Kind.PLUGIN, dist=word.dist).becoming(
-                    Status.MISSING, word.given, _remedy(word, known)
+                    Status.MISSING, word.given, _remedy(word, rows)
                 )
                 for word in self._demands()
                 if not any(word.names(row) for row in rows)
@@ -164,14 +166,28 @@ class Selection:
         return row
 
 
+def choice(
+    *, environ: Mapping[str, str] | None = None, directory: Path | None = None, safe_mode: bool = False
+) -> tuple[Selection, tuple[str, ...]]:
+    """Read the choice of plugins of the configuration file and of ``KERNEL_PLUGINS``, with a sentence per problem."""
+    file = configfile.read(directory or Path.cwd())
+    return Selection.read(
+        environ=os.environ if environ is None else environ,
+        configured=file.values.get("plugins", ()),
+        location=f"plugins ({file.location('plugins')})",
+        safe_mode=safe_mode,
+    )
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return ``; did you mean 'x'?`` where a known name is near, else ``""``."""
     near = difflib.get_close_matches(name, sorted(set(known)), n=1)
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
-def _remedy(word: Word, known: Iterable[str]) -> str:
+def _remedy(word: Word, rows: Iterable[Found]) -> str:
     dist = word.dist or distribution_of(word.name)
+    known = [row.name for row in rows if word.kind in (None, row.kind)]
     guess = did_you_mean(word.name, known).removeprefix("; ")
     return guess or (f"pip install {dist}" if dist else f"install a plugin of that name, or leave out {word.given}")
 

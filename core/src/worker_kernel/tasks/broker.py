@@ -11,13 +11,12 @@ import attrs
 from ..application import BrokerInfo
 from ..errors import PluginConflict, UsageError
 from ..hookspecs import TransportSpec
+from ..masking import masked
 
 DEFAULT_URL = "sqlite:///worker-kernel.sqlite3"
 """The embedded broker: a file in the directory of now."""
 ALIAS_PREFIX = "wk-"
 _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9.+-]*)://(.*)$", re.DOTALL)
-_PASSWORD = re.compile(r"(://[^/@:?;]*:)[^/@;]*@")
-_SECRET = re.compile(r"((?:password|passwd|secret|token)=)[^&;]*", re.IGNORECASE)
 _NO = frozenset({"0", "false", "no", "off"})
 _YES = frozenset({"1", "true", "yes", "on"})
 
@@ -54,7 +53,7 @@ def locate(url: str | None, transports: Mapping[str, TransportSpec]) -> Address:
     return Address(
         urls=tuple(one.url for one in served),
         info=BrokerInfo(
-            url=";".join(mask(part) for part in given),
+            url=";".join(str(masked(part)) for part in given),
             driver=first.scheme,
             asynchronous=all(one.asynchronous for one in served),
         ),
@@ -62,18 +61,14 @@ def locate(url: str | None, transports: Mapping[str, TransportSpec]) -> Address:
     )
 
 
-def mask(url: str) -> str:
-    """Return ``url`` with passwords replaced by ``**``."""
-    return _SECRET.sub(r"\1**", _PASSWORD.sub(r"\1**@", url))
-
-
-def scheme_of(url: str) -> str:
-    """Return the scheme of a URL, of ``sqla+mysql://`` the part before the plus.
+def store_location(url: str) -> tuple[str, str]:
+    """Return the scheme of a result store's URL, and the URL without what only a broker's connection needs.
 
     Raises:
-        UsageError: it has none.
+        UsageError: it has no scheme.
     """
-    return _split(url)[0].partition("+")[0]
+    written, rest = _split(url)
+    return written.partition("+")[0], f"{written}://{_without_hub(url, rest)[0]}"
 
 
 @attrs.frozen(kw_only=True)
@@ -108,7 +103,7 @@ def _serve(url: str, transports: Mapping[str, TransportSpec]) -> _Served:
 def _split(url: str) -> tuple[str, str]:
     match = _SCHEME.match(url)
     if match is None:
-        raise UsageError(f"the broker URL {mask(url)!r} has no scheme: write for example {DEFAULT_URL} or amqp://host")
+        raise UsageError(f"the URL {masked(url)!r} has no scheme: write for example {DEFAULT_URL} or amqp://host")
     return match[1], match[2]
 
 
@@ -122,7 +117,7 @@ def _without_hub(url: str, rest: str) -> tuple[str, bool]:
         name, _, value = option.partition("=")
         if name == "hub":
             if value.lower() not in _NO | _YES:
-                raise UsageError(f"the broker URL {mask(url)!r} has hub={value!r}: it takes 1 or 0")
+                raise UsageError(f"the URL {masked(url)!r} has hub={value!r}: it takes 1 or 0")
             allowed = value.lower() in _YES
     return place + (question if kept else "") + "&".join(kept), allowed
 

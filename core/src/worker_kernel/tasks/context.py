@@ -9,6 +9,18 @@ from typing import Any
 
 import attrs
 
+from .message import WireMessage
+
+
+@attrs.frozen(kw_only=True)
+class Outgoing:
+    """A message and the queue that it is for."""
+
+    message: WireMessage
+    """What to send."""
+    queue: str
+    """Where to."""
+
 
 @attrs.define(kw_only=True, eq=False)
 class Request:
@@ -54,12 +66,12 @@ class Request:
     """Always False: tasks are not run in the caller's process by ``delay``."""
     called_directly: bool = True
     """Whether the function was called, rather than run from a message."""
-    acks_late: bool = True
-    """Whether the message can still be handed back."""
     embed: Mapping[str, Any] = attrs.field(factory=dict)
     """Callbacks, errbacks and chain, as in the message."""
     sent: list[str] = attrs.field(factory=list)
     """The ids of the tasks that this run has sent."""
+    retry_messages: list[Outgoing] = attrs.field(factory=list)
+    """What ``self.retry()`` asked for; sent when the run is over, where no time limit can interrupt it."""
 
 
 @attrs.frozen(kw_only=True)

@@ -31,13 +31,9 @@ Signature = Mapping[str, Any]
 """A call as plain data, Celery's: ``task``, ``args``, ``kwargs``, ``options``, ``subtask_type``, ``immutable``."""
 
 
-class SendOptions(TypedDict, total=False):
-    """What can be said about one call of a task; names are Celery's."""
+class CallOptions(TypedDict, total=False):
+    """What can be said about one call of a task, but for when it is to run; names are Celery's."""
 
-    countdown: float | None
-    """Seconds from now before which it is not to run (>= 0)."""
-    eta: datetime | None
-    """Not to run before this; naive means UTC."""
     expires: float | datetime | None
     """Not to run after this, or after so many seconds from now."""
     queue: str | None
@@ -75,6 +71,19 @@ class SendOptions(TypedDict, total=False):
     group_id: str | None
     group_index: int | None
     reply_to: str | None
+
+
+class SendOptions(CallOptions, total=False):
+    """What can be said about one call of a task; names are Celery's."""
+
+    countdown: float | None
+    """Seconds from now before which it is not to run (>= 0)."""
+    eta: datetime | None
+    """Not to run before this; naive means in the zone of setting ``timezone``."""
+
+
+SEND_OPTIONS = frozenset({*CallOptions.__annotations__, *SendOptions.__annotations__})
+"""The names of all options of a call."""
 
 
 @attrs.frozen(kw_only=True)
@@ -141,7 +150,7 @@ class Invocation:
             TypeError: an option is unknown, or of the wrong type.
             ValueError: a value is out of range, or two options exclude each other.
         """
-        check_names("option of a call", options, SendOptions.__annotations__)
+        check_names("option of a call", options, SEND_OPTIONS)
         if not isinstance(args, (list, tuple, type(None))):
             raise TypeError(f"args of {task} must be a list or tuple, not {type(args).__name__}")
         if not isinstance(kwargs, (Mapping, type(None))):
@@ -234,7 +243,9 @@ def compose(invocation: Invocation) -> WireMessage:
         "chord": None,
     }
     body, content_type, content_encoding = encode(
-        [list(invocation.args), dict(invocation.kwargs), embed], invocation.serializer, f"arguments of {invocation.task}"
+        [list(invocation.args), dict(invocation.kwargs), embed],
+        invocation.serializer,
+        f"arguments of {invocation.task}",
     )
     properties: dict[str, Any] = {
         "correlation_id": invocation.id,
@@ -263,7 +274,9 @@ def encode(value: object, serializer: str, what: str) -> tuple[bytes, str, str]:
     try:
         content_type, content_encoding, data = serialization.dumps(value, serializer=serializer)
     except serialization.SerializerNotInstalled as exc:
-        raise ValueError(f"serializer {serializer!r} is not known to kombu{_did_you_mean(serializer, _known())}") from exc
+        raise ValueError(
+            f"serializer {serializer!r} is not known to kombu{_did_you_mean(serializer, _known())}"
+        ) from exc
     except Exception as exc:
         raise TypeError(f"the {what} cannot be serialised as {serializer}: {exc}") from exc
     return data if isinstance(data, bytes) else str(data).encode("utf-8"), content_type, content_encoding
@@ -308,7 +321,7 @@ def seconds(name: str, options: Mapping[str, Any]) -> float | None:
         raise TypeError(f"{name} takes seconds, not {value!r}")
     if not (value > 0 and math.isfinite(value)):
         raise ValueError(f"{name} must be a number of seconds above 0, not {value!r}")
-    return float(value) if isinstance(value, float) else value
+    return value
 
 
 def _did_you_mean(name: str, known: Iterable[str]) -> str:

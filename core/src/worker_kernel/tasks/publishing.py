@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from collections.abc import Callable, Mapping
@@ -121,10 +122,9 @@ class Publisher:
         self._discard(producer)
 
     def _discard(self, producer: Any) -> None:
-        try:
+        troubles = (*self._troubles(producer), AttributeError)
+        with contextlib.suppress(*troubles):  # it is broken: that is why it goes
             producer.connection.release()
-        except (*self._troubles(producer), AttributeError):  # it is broken: that is why it goes
-            pass
 
     def _queue(self, name: str) -> Any:
         queue = self._queues.get(name)

@@ -10,7 +10,7 @@ from typing import Any, cast
 import attrs
 
 from ..errors import MessageInvalid, UnsupportedOption
-from .message import SendOptions, Signature
+from .message import SEND_OPTIONS, SendOptions
 
 _RENAMED = {"routing_key": "queue"}
 _IGNORABLE = frozenset({"add_to_parent", "replaced_task_nesting", "origin", "argsrepr", "kwargsrepr", "retries"})
@@ -136,7 +136,7 @@ def _options(task: str, given: object, family: Mapping[str, str]) -> SendOptions
     stamped = [str(header) for header in given.get("stamped_headers") or ()]
     for name, value in given.items():
         key = _RENAMED.get(name, name)
-        if key in SendOptions.__annotations__:
+        if key in SEND_OPTIONS:
             if value is not None:
                 found.setdefault(key, value)
         elif name in _DEFAULTS:

@@ -9,7 +9,7 @@ import inspect
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar, Concatenate, ParamSpec, TypeVar
+from typing import Any, ClassVar, Concatenate, ParamSpec, TypeVar, cast
 
 import attrs
 
@@ -158,7 +158,7 @@ def on_pool(
         signature = inspect.signature(scenario)
         parameters = [parameter for name, parameter in signature.parameters.items() if name != "bench"]
         test.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]  # for pytest
-        return test
+        return cast("Callable[Concatenate[S, P], None]", test)
 
     return decorate
 

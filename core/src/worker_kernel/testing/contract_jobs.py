@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
+
 import pytest
 
 from ..errors import Ignore, Reject, Retry
 from ..job import Raised
 from ..outcome import Failure, Outcome, OutcomeKind
-from .bench import Bench, PoolMaker, on_pool
+from .bench import Bench, PoolMaker, on_pool, with_bench
 from .fake_job import FakeJob
 from .recording import never
 
@@ -116,7 +117,9 @@ class JobPromises(PoolMaker):
             scripted.result,
         )
 
-    @pytest.mark.parametrize("signal", [Retry("again"), Reject("no", requeue=True), Ignore()], ids=lambda s: type(s).__name__)
+    @pytest.mark.parametrize(
+        "signal", [Retry("again"), Reject("no", requeue=True), Ignore()], ids=lambda s: type(s).__name__
+    )
     @on_pool()
     def test_what_a_task_raises_to_say_how_it_ends_reaches_finish(self, bench: Bench, signal: Exception) -> None:
         job = bench.submit(raises={"call": signal})
@@ -139,7 +142,7 @@ class JobPromises(PoolMaker):
 
     @pytest.mark.parametrize("callback", ["accepted", "finished"])
     def test_a_raising_listener_gives_the_slot_back_once(self, callback: str) -> None:
-        on_pool(raising=(callback,))(type(self)._after_a_raising_listener)(self)
+        with_bench(self, self._after_a_raising_listener, raising=(callback,))
 
     def _after_a_raising_listener(self, bench: Bench) -> None:
         for _ in range(3):
@@ -206,15 +209,12 @@ class JobPromises(PoolMaker):
 
     def test_without_concurrency_there_is_exactly_one_slot(self) -> None:
         if not self.supports("concurrency"):
-            on_pool(limit=2)(type(self)._two_slots_were_asked_for)(self)
+            with_bench(self, lambda bench: self._has_slots(bench, 1), limit=2)
         else:
-            on_pool(slots=2)(type(self)._two_slots_are_there)(self)
+            with_bench(self, lambda bench: self._has_slots(bench, 2), slots=2)
 
-    def _two_slots_were_asked_for(self, bench: Bench) -> None:
-        assert bench.pool.statistics().size == 1
-
-    def _two_slots_are_there(self, bench: Bench) -> None:
-        assert bench.pool.statistics().size == 2
+    def _has_slots(self, bench: Bench, number: int) -> None:
+        assert bench.pool.statistics().size == number
 
     @on_pool(soft_time_limit=0.1, time_limit=0.2)
     def test_a_report_has_no_limits(self, bench: Bench) -> None:

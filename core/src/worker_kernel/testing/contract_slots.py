@@ -1,4 +1,4 @@
-"""What every pool promises about its slots: they add up, come in pairs of start and end, grow, shrink and are replaced."""
+"""What every pool promises about its slots: they add up, start and end in pairs, grow, shrink and are replaced."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from ..errors import Unsupported
 from ..outcome import OutcomeKind
-from .bench import Bench, PoolMaker, on_pool
+from .bench import Bench, PoolMaker, on_pool, with_bench
 from .recording import never
 
 
@@ -26,7 +26,11 @@ class SlotPromises(PoolMaker):
         def watch() -> None:
             while not over.is_set():
                 seen = bench.pool.statistics()
-                if seen.size != seen.running + seen.free or len(seen.slots) != seen.size or min(seen.free, seen.queued) < 0:
+                if (
+                    seen.size != seen.running + seen.free
+                    or len(seen.slots) != seen.size
+                    or min(seen.free, seen.queued) < 0
+                ):
                     wrong.append(str(seen))
 
         watcher = threading.Thread(target=watch, name="statistics-watcher")
@@ -93,7 +97,7 @@ class SlotPromises(PoolMaker):
         noted: list[tuple[str, int, int]] = []
         threads: set[int] = set()
 
-        def scenario(_self: SlotPromises, bench: Bench) -> None:
+        def scenario(bench: Bench) -> None:
             jobs = [bench.submit(raises={"call": SystemExit()} if n % 2 else None) for n in range(8)]
             for job in jobs:
                 bench.outcome(job)
@@ -106,11 +110,13 @@ class SlotPromises(PoolMaker):
                 lambda: [n[0] for n in noted].count("start") == [n[0] for n in noted].count("end"), "each slot ended"
             )
 
-        on_pool(
+        with_bench(
+            self,
+            scenario,
             slots=2,
             slot_start=lambda index: noted.append(("start", index, threading.get_ident())),
             slot_end=lambda index: noted.append(("end", index, threading.get_ident())),
-        )(scenario)(self)
+        )
         starts = [(index, thread) for what, index, thread in noted if what == "start"]
         ends = [(index, thread) for what, index, thread in noted if what == "end"]
         assert starts, "no slot was started"
@@ -151,7 +157,9 @@ class SlotPromises(PoolMaker):
         first, second = bench.hold(2)
         bench.pool.shrink(1)
         never(
-            lambda: bool(first.finishing.is_set() or second.finishing.is_set() or len(bench.listener.outcomes(first.id))),
+            lambda: bool(
+                first.finishing.is_set() or second.finishing.is_set() or len(bench.listener.outcomes(first.id))
+            ),
             "shrink ends a job that runs",
         )
         assert bench.pool.statistics().running == 2
@@ -220,13 +228,13 @@ class SlotPromises(PoolMaker):
     def test_no_thread_is_left_after_stop(self) -> None:
         before = set(threading.enumerate())
 
-        def scenario(_self: SlotPromises, bench: Bench) -> None:
+        def scenario(bench: Bench) -> None:
             bench.outcome(bench.submit())
             mine = {threading.current_thread()}
             assert bench.pool.stop(bench.patience)
             bench.eventually(lambda: set(threading.enumerate()) <= before | mine, "the pool's threads have ended")
 
-        on_pool(slots=2)(scenario)(self)
+        with_bench(self, scenario, slots=2)
 
     @on_pool()
     def test_the_pid_is_a_live_process(self, bench: Bench) -> None:

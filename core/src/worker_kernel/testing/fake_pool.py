@@ -313,9 +313,11 @@ class FakePool(Pool):
             self._watch_the_gil()
 
     def _soft(self, run: _Run) -> None:
-        if run.window.raise_soft() and not run.window.soft_delivered.wait(self.config.limit_grace):
-            if run.window.is_open:
-                logger.warning("soft time limit of %s is undeliverable: the task runs no Python", run.job.id)
+        window = run.window
+        if not window.raise_soft() or window.soft_delivered.wait(self.config.limit_grace):
+            return
+        if window.is_open:
+            logger.warning("soft time limit of %s is undeliverable: the task runs no Python", run.job.id)
 
     def _hard(self, slot: _Slot, run: _Run, limit: float) -> None:
         if run.window.kill(JobKilled("time_limit", limit)):

@@ -16,13 +16,13 @@ import threading
 import time
 from collections.abc import Sequence
 
-from ..capabilities import Stuck
+from ..capabilities import Stuck, Support
 from ..job import Job
 from ..outcome import Outcome
 from ..pool import CancelHow, Pool, PoolConfig
 from .bench import load_pool
 from .fake_job import FakeJob
-from .recording import RecordingListener
+from .recording import RecordingListener, eventually
 from .stuck import stuck_task
 
 LIMIT = 0.4
@@ -49,17 +49,27 @@ class _Worker(RecordingListener):
 class _Undeliverable(logging.Handler):
     """Tells when the pool logs that a soft limit cannot be delivered."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen = threading.Event()
+
     def emit(self, record: logging.LogRecord) -> None:
         if "undeliverable" in record.getMessage() and record.levelno >= logging.WARNING:
             tell("undeliverable", message=record.getMessage())
+            self.seen.set()
 
 
-def _scenario(pool: Pool, worker: _Worker, asked: argparse.Namespace) -> None:
+def _scenario(pool: Pool, worker: _Worker, undeliverable: threading.Event, asked: argparse.Namespace) -> None:
     kind = Stuck[asked.stuck]
-    limits = {"soft": {"soft_time_limit": LIMIT}, "hard": {"time_limit": LIMIT}}.get(asked.ending, {})
     # A soft limit on a call that holds the GIL shows only after the call: such a call must come to its end.
     seconds = 1.5 if kind is Stuck.C_WITH_GIL and asked.ending == "soft" else asked.seconds
-    stuck = FakeJob("stuck", body=stuck_task(kind, seconds, swallows=asked.swallows), **limits)  # type: ignore[arg-type]
+    stuck = FakeJob(
+        "stuck",
+        body=stuck_task(kind, seconds, swallows=asked.swallows),
+        is_async=pool.capabilities.async_tasks is Support.NATIVE,
+        soft_time_limit=LIMIT if asked.ending == "soft" else None,
+        time_limit=LIMIT if asked.ending == "hard" else None,
+    )
     pool.submit(stuck)
     if not stuck.started.wait(asked.patience):
         return tell("never started")
@@ -70,28 +80,42 @@ def _scenario(pool: Pool, worker: _Worker, asked: argparse.Namespace) -> None:
         pool.terminate()
         tell("terminated")
     if asked.ending == "soft":
-        return _watch_soft(stuck, asked.patience)
+        return _watch_soft(stuck, undeliverable, asked.patience)
     worker.wait_outcome("stuck")
     if asked.ending != "terminate":
         _next_job(pool, worker)
-    return tell("over", raised=[type(exc).__name__ for exc in stuck.caught], finishes=stuck.steps.count("finish"))
+        _late_end(pool, stuck, kind)
+    return tell("over", raised=_names(stuck))
 
 
 def _next_job(pool: Pool, worker: _Worker) -> None:
-    pool.submit(FakeJob("next"))
+    """Run one more job: the slot must have been freed, or replaced."""
+    pool.submit(FakeJob("next", is_async=pool.capabilities.async_tasks is Support.NATIVE))
     worker.wait_outcome("next")
     seen = pool.statistics()
     tell("statistics", size=seen.size, zombies=seen.zombies, recycled=dict(seen.recycled))
 
 
-def _watch_soft(stuck: FakeJob, patience: float) -> None:
+def _late_end(pool: Pool, stuck: FakeJob, kind: Stuck) -> None:
+    """Let a zombie that can end do so: nothing more may be told about it."""
+    stuck.release()
+    if kind in (Stuck.YIELDS, Stuck.BUSY):
+        eventually(lambda: pool.statistics().zombies == 0, "the zombie has ended")
+
+
+def _names(stuck: FakeJob) -> list[str]:
+    """Return the names of the classes, and of their bases, of what was raised into the task."""
+    return sorted({cls.__name__ for exc in stuck.caught for cls in type(exc).__mro__})
+
+
+def _watch_soft(stuck: FakeJob, undeliverable: threading.Event, patience: float) -> None:
     """Tell when the soft limit is raised in the task. That it is undeliverable is told by the log handler."""
     deadline = time.monotonic() + patience
-    while time.monotonic() < deadline:
+    while time.monotonic() < deadline and not undeliverable.is_set():
         if stuck.caught or stuck.endings:
-            return tell("raised", types=[cls.__name__ for exc in stuck.caught for cls in type(exc).__mro__])
+            break
         time.sleep(0.01)
-    return tell("nothing raised")
+    tell("over", raised=_names(stuck))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -106,7 +130,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--zombie-budget", type=int, default=10)
     asked = parser.parse_args(arguments)
     logging.basicConfig(stream=sys.stderr, level=logging.INFO)
-    logging.getLogger().addHandler(_Undeliverable())
+    undeliverable = _Undeliverable()
+    logging.getLogger().addHandler(undeliverable)
     worker = _Worker(patience=asked.patience)
     cls = load_pool(asked.pool_path)
     pool = cls(PoolConfig(limit=1, listener=worker, limit_grace=LIMIT, zombie_budget=asked.zombie_budget))
@@ -114,7 +139,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     def run() -> None:
         try:
-            _scenario(pool, worker, asked)
+            _scenario(pool, worker, undeliverable.seen, asked)
         except BaseException as exc:
             tell("broken", error=repr(exc)[:2000])
             os._exit(70)

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from worker_kernel import BlueprintName, StepSpec, implements, kernel_steps
 
-__all__ = ["CONTRACT", "steps"]
+__all__ = ["CONTRACT", "hub_steps"]
 
 CONTRACT = 1
 
 
 @implements(kernel_steps)
-def steps() -> list[StepSpec]:
+def hub_steps() -> list[StepSpec]:
     """Declare the two steps; ``hub`` takes part only where the worker uses an event loop."""
     return [
         StepSpec(name="timer", blueprint=BlueprintName.WORKER, factory="worker_hub.steps:TimerStep"),

@@ -29,7 +29,8 @@ class RecordingScope:
 
     def __init__(self, hub: KombuHub) -> None:
         self.hub = hub
-        self.timers = ScopedTimers(hub.timers, hub.clock)
+        self.scoped_timers = ScopedTimers(hub.timers, hub.clock)
+        self.timers: Timers = self.scoped_timers
         self.ticks = TickCallbacks(self)
         self.transport_hub = TransportHub(self)
         self.dropped = False
@@ -84,7 +85,7 @@ class RecordingScope:
             return
         self.dropped = True
         self.ticks.clear()
-        self.timers.drop()
+        self.scoped_timers.drop()
         self._calls.clear()
         for watch in self._watches.values():
             self.hub.descriptors.forget(watch)
@@ -95,7 +96,7 @@ class RecordingScope:
     def leftovers(self) -> int:
         """Return how many descriptors, ticks, timers and pending calls are registered: 0 after `drop`."""
         self._prune()
-        return len(self._watches) + len(self.ticks) + len(self.timers) + len(self._calls)
+        return len(self._watches) + len(self.ticks) + len(self.scoped_timers) + len(self._calls)
 
     def refuses(self, what: str) -> bool:
         """Whether the scope is dropped, which is logged."""

@@ -121,7 +121,7 @@ class TransportHub:
 
     def call_later(self, delay: float, callback: Callable[..., object], *args: Any) -> ScopedCall:
         """Call ``callback(*args)`` once, in ``delay`` seconds."""
-        return self._scope.timers.call_later(delay, self._run_timer, callback, args, {})
+        return self._scope.scoped_timers.call_later(delay, self._run_timer, callback, args, {})
 
     def call_at(self, when: float | datetime, callback: Callable[..., object], *args: Any) -> ScopedCall:
         """Call ``callback(*args)`` once, at a monotonic time or, as kombu does, at a date."""
@@ -129,7 +129,7 @@ class TransportHub:
 
     def call_repeatedly(self, delay: float, callback: Callable[..., object], *args: Any) -> ScopedCall:
         """Call ``callback(*args)`` every ``delay`` seconds (> 0), for the first time after one of them."""
-        return self._scope.timers.call_repeatedly(delay, self._run_timer, callback, args, {})
+        return self._scope.scoped_timers.call_repeatedly(delay, self._run_timer, callback, args, {})
 
     def closed(self) -> None:
         """Run the ``on_close`` callbacks, logging what they raise (called when the scope was dropped)."""
@@ -150,7 +150,7 @@ class TransportHub:
         repeat: bool = False,
     ) -> ScopedCall:
         """Schedule a call on behalf of the `TransportTimer`."""
-        timers = self._scope.timers
+        timers = self._scope.scoped_timers
         method = timers.call_repeatedly if repeat else timers.call_later
         return method(delay, self._run_timer, callback, args, kwargs or {})
 
@@ -160,7 +160,7 @@ class TransportHub:
 
     def cancel_timers(self) -> None:
         """Cancel all timers of this scope."""
-        self._scope.timers.clear()
+        self._scope.scoped_timers.clear()
 
     def _run_timer(self, callback: Callable[..., object], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         try:

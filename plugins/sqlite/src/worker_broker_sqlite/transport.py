@@ -219,13 +219,18 @@ class Transport(virtual.Transport):  # type: ignore[misc]  # kombu is untyped
             self._sleep(left)
 
     def wake(self) -> None:
-        """Make a waiting `drain_events` (or the next one) return early. Thread-safe, and never blocks."""
+        """Make a waiting `drain_events` (or the next one) return early.
+
+        Callable from any thread and from signal handlers; never blocks.
+        """
         self._woken = True
         if self._waiter is not None:
             self._waiter.wake()
 
     def _sleep(self, timeout: float | None) -> None:
         waiter = self._own_waiter()
+        if self._woken:  # by a thread that came before there was a waiter
+            return
         now = time.monotonic()
         limits = [SAFETY_NET if timeout is None else timeout]
         if self._room():

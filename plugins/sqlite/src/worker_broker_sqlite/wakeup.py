@@ -13,6 +13,7 @@ import os
 import select
 import socket
 import stat
+import threading
 import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -101,6 +102,7 @@ class FifoWaiter:
         finally:
             unborn.rename(self._file)
         self._pid = os.getpid()
+        self._lock = threading.Lock()
         self._open = True
 
     def fileno(self) -> int:
@@ -109,9 +111,13 @@ class FifoWaiter:
 
     def wake(self) -> None:
         """Make it readable. Thread-safe."""
-        if self._open:
-            with contextlib.suppress(OSError):  # full: it is readable already
-                os.write(self._writer, b"\0")
+        if self._lock.acquire(blocking=False):  # else somebody else is writing a byte at this moment, or closes
+            try:
+                if self._open:
+                    with contextlib.suppress(OSError):  # full: it is readable already
+                        os.write(self._writer, b"\0")
+            finally:
+                self._lock.release()
 
     def drain(self) -> None:
         """Make it unreadable again."""
@@ -121,12 +127,14 @@ class FifoWaiter:
 
     def close(self) -> None:
         """Give up the descriptors. Idempotent."""
-        if self._open:
+        with self._lock:  # no other thread may write to a number that is somebody else's by then
+            if not self._open:
+                return
             self._open = False
             os.close(self._reader)
             os.close(self._writer)
-            if self._pid == os.getpid():
-                self._file.unlink(missing_ok=True)
+        if self._pid == os.getpid():
+            self._file.unlink(missing_ok=True)
 
 
 class PollingWaiter:

@@ -1,0 +1,153 @@
+"""``kernel worker``: boots a worker from the command line and exits with its code."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+
+import click
+from click.core import ParameterSource
+
+from ..boot import Boot, prepare
+from ..core_settings import CORE_SETTINGS
+from ..plugins.found import USABLE, Kind
+from ..plugins.loading import Plugins
+from ..settings import Layer, Setting, Settings
+from .invocation import Invocation, spelling_used
+
+_PLUGINS = f"{__name__}.plugins"
+GREEN_WARNING = (
+    "The worker_pool setting shouldn't be used to select the eventlet/gevent pools, instead you *must use the -P* "
+    "argument so that patches are applied as early as possible."
+)
+
+
+class WorkerCommand(click.Command):
+    """The options are generated from the declared settings: the kernel's, and those of plugins."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Load the plugins, then parse with the options that they add."""
+        typed = args[: args.index("--")] if "--" in args else args
+        if "--help" in typed:
+            self._help(ctx)
+        invocation = ctx.ensure_object(Invocation)
+        plugins = Plugins.load(safe_mode=invocation.safe_mode or "--safe-mode" in typed)
+        ctx.meta[_PLUGINS] = plugins
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as exc:
+            absent = [row.label for row in plugins.found if row.kind is not Kind.COMMAND and row.status not in USABLE]
+            if absent:
+                exc.add_note(f"plugins that are not loaded may have it: {', '.join(absent[:3])}")
+            raise
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        """Return the shared options, and one for each setting that has any."""
+        own = super().get_params(ctx)
+        taken = {spelling for param in own for spelling in param.opts}
+        return [*(_option(setting) for setting in _optional(ctx) if not taken.intersection(setting.options)), *own]
+
+    def _help(self, ctx: click.Context) -> None:
+        """Print the help, then what plugins add to it: whatever a plugin does, the first part is out."""
+        click.echo(self.get_help(ctx))
+        sys.stdout.flush()
+        plugins = Plugins.load(safe_mode=ctx.ensure_object(Invocation).safe_mode)
+        added = [_option(setting) for setting in _without_core(plugins.settings) if setting.options]
+        records = [record for option in added if (record := option.get_help_record(ctx)) is not None]
+        if records:
+            formatter = ctx.make_formatter()
+            with formatter.section("Options of plugins"):
+                formatter.write_dl(records)
+            click.echo(f"\n{formatter.getvalue()}".rstrip("\n"))
+        ctx.exit()
+
+
+def _optional(ctx: click.Context) -> Iterator[Setting]:
+    """Yield every setting that has an option."""
+    plugins = ctx.meta.get(_PLUGINS)
+    added = plugins.settings if isinstance(plugins, Plugins) else ()
+    for setting in (*CORE_SETTINGS, *_without_core(added)):
+        if setting.options:
+            yield setting
+
+
+def _without_core(settings: Iterable[Setting]) -> list[Setting]:
+    core = {setting.name for setting in CORE_SETTINGS}
+    return [setting for setting in settings if setting.name not in core]
+
+
+def _option(setting: Setting) -> click.Option:
+    """Return the option of one setting. It does not parse: `read_settings` does, with all places at once."""
+    names, hidden = [*setting.options, setting.name], bool(setting.refused)
+    if setting.flag is not None:
+        return click.Option(names, is_flag=True, help=setting.help, hidden=hidden)
+    default = "" if setting.default is None else f" [default: {setting.default}]"
+    metavar = setting.metavar or setting.kind.upper()
+    return click.Option(names, metavar=metavar, help=f"{setting.help}{default}", hidden=hidden, type=str)
+
+
+@click.command("worker", cls=WorkerCommand)
+@click.pass_context
+def command(ctx: click.Context, /, **values: object) -> int:
+    """Run a worker until it is told to stop: once by TERM or INT warmly, by QUIT or a second INT at once.
+
+    Each option is a setting, which can also be given in kernel.toml, under [tool.kernel] in pyproject.toml, or as
+    KERNEL_NAME in the environment; `kernel settings` shows where each value comes from.
+    """
+    invocation = ctx.ensure_object(Invocation)
+    given = dict(invocation.settings)
+    for setting in _optional(ctx):
+        if setting.name in values and ctx.get_parameter_source(setting.name) is ParameterSource.COMMANDLINE:
+            raw = values[setting.name] if setting.flag is None else setting.flag
+            given[setting.name] = (spelling_used(invocation.arguments, setting.options), raw)
+    boot = prepare(invocation.app, plugins=ctx.meta[_PLUGINS], command_line=given)
+    if must_patch_first(boot, invocation.patched):
+        click.echo(f"warning: {GREEN_WARNING}", err=True)
+        execute_again(boot.pool.name)
+    return serve(boot)
+
+
+def serve(boot: Boot) -> int:
+    """Run a worker and return its exit code."""
+    from ..plugins.discovery import kernel_version
+    from ..worker import Worker
+    from .banner import banner
+
+    set_up_logging(boot.settings)
+    worker = Worker(boot.app, boot.settings, boot.plugins, pool=boot.pool, platform=boot.platform)
+    for line in banner(worker, why_pool=boot.why_pool, version=kernel_version()):
+        click.echo(line, err=True)
+    for warning in boot.warnings:
+        click.echo(f"warning: {warning}", err=True)
+    if boot.settings.get_bool("worker_purge"):
+        from .purge import purge_queues
+
+        purged = purge_queues(boot.app.connection(), list(boot.app.queues()), worker.broker.url)
+        click.echo(f"purge: {sum(purged.values())} messages thrown away", err=True)
+    return worker.run()
+
+
+def set_up_logging(settings: Settings) -> None:
+    """Send the log of this process to stderr, in the format and from the level that the settings say."""
+    logging.basicConfig(
+        level=settings.get_str("worker_log_level"),
+        format=settings.get_str("worker_log_format") or "%(message)s",
+        stream=sys.stderr,
+        force=True,
+    )
+
+
+def must_patch_first(boot: Boot, patched: str) -> bool:
+    """Whether a green pool was named where it was too late to patch: by the application's own code."""
+    capabilities, source = boot.pool.capabilities, boot.settings.source("worker_pool")
+    return capabilities.is_green and patched != boot.pool.name and source.layer is Layer.APP
+
+
+def execute_again(pool: str, argv: Sequence[str] | None = None) -> None:
+    """Replace this process by one with the same command line and ``-P pool``; does not return."""
+    arguments = list(sys.orig_argv[1:] if argv is None else argv)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execv(sys.executable, [sys.executable, *arguments, "-P", pool])  # noqa: S606  (ourselves, once: -P is nearer)

@@ -1,0 +1,257 @@
+"""The job: one run of a task, from the raw body to the stored result."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from ..application import Envelope, TaskOptions
+from ..errors import (
+    Ignore,
+    JobKilled,
+    KernelBug,
+    LeaseLost,
+    Reject,
+    Retry,
+    StoreUnavailable,
+    TaskRevoked,
+    TimeLimitExceeded,
+)
+from ..job import Job, Raised
+from ..outcome import Failure, Outcome, OutcomeKind
+from . import frames
+from .body import decode
+from .context import Outgoing, Request
+from .message import compose, short_repr
+from .meta import FAILURE, RETRY, REVOKED, STARTED, SUCCESS, exception_record, plain, record
+from .signature import Call, Followups, read_followups
+from .storing import send_all, store_state
+
+if TYPE_CHECKING:
+    from .app import App
+    from .task import Task
+
+log = logging.getLogger("worker_kernel.tasks")
+
+
+class TaskJob(Job):
+    """Runs a task of an `App`. See `Job` for who may call what, and where."""
+
+    is_report = False
+
+    def __init__(self, app: App, envelope: Envelope, options: TaskOptions) -> None:
+        """Take a message; nothing of its body is looked at before `prepare`."""
+        self.id = envelope.id
+        self.task = envelope.task
+        self.soft_time_limit = options.soft_time_limit if envelope.soft_time_limit is None else envelope.soft_time_limit
+        self.time_limit = options.time_limit if envelope.time_limit is None else envelope.time_limit
+        self.is_async = options.is_async
+        self.envelope = envelope
+        self.options = options
+        self._app = app
+        self._began = app.clock.monotonic()
+        self._runtime = 0.0
+        self._task: Task[..., Any] | None = None
+        self._request: Request | None = None
+        self._followups = Followups()
+
+    def prepare(self) -> None:
+        """See `Job.prepare`.
+
+        Raises:
+            TaskNotRegistered: the application has no such task.
+            MessageInvalid: the body cannot be decoded.
+            UnsupportedOption: the message asks for what is not supported, such as a chord.
+            LeaseLost: the message has passed into other hands.
+        """
+        self._began = self._app.clock.monotonic()
+        self._task = self._app.find_task(self.task)
+        body = decode(self.envelope, self._app.accepted_types())
+        headers = self.envelope.headers
+        self._followups = read_followups(body.embed, self.id, headers.get("root_id"))
+        self._request = self._app.request_of(self.envelope, body)
+        if self._app.tracks_started() and not self._app.ignores_result(self.envelope):
+            self._store_started()
+
+    def call(self) -> object:
+        """See `Job.call`."""
+        if self._task is None or self._request is None:
+            raise KernelBug(f"job {self.id} was called without having been prepared")
+        if self.is_async:
+            return self._task.run_async(self._request)
+        return self._task.run(self._request)
+
+    def finish(self, ending: object) -> Outcome:
+        """See `Job.finish`. Never raises an `Exception`."""
+        self._runtime = self._app.clock.monotonic() - self._began
+        try:
+            return self._with_retries(self._ended(ending))
+        except LeaseLost as exc:
+            log.warning("Task %s[%s] was too late: %s", self.task, self.id, exc)
+            return self._outcome(OutcomeKind.FAILED, Failure.of(exc), stored=False, fenced=True)
+        except Exception as exc:
+            log.critical("Task %s[%s] INTERNAL ERROR: %r", self.task, self.id, exc, exc_info=True)
+            return self._outcome(OutcomeKind.FAILED, Failure.of(exc), stored=False)
+
+    def to_frame(self) -> bytes:
+        """See `Job.to_frame`."""
+        return frames.pack(self.envelope)
+
+    def _ended(self, ending: object) -> Outcome:
+        if not isinstance(ending, Raised):
+            return self._succeeded(ending)
+        exc = ending.exception
+        if isinstance(exc, LeaseLost):
+            raise exc
+        if isinstance(exc, JobKilled):
+            return self._killed(exc)
+        if isinstance(exc, Ignore):
+            log.info("Task %s[%s] ignored", self.task, self.id)
+            return self._outcome(OutcomeKind.IGNORED)
+        if isinstance(exc, Reject):
+            return self._rejected(exc)
+        if not isinstance(exc, Retry) and self._task is not None and self._request is not None:
+            try:
+                exc = self._task.retry_by_itself(self._request, exc) or exc
+            except Exception as refusal:  # noqa: BLE001  (one retry too many, or arguments that cannot be sent again)
+                exc = refusal
+        return self._retried(exc) if isinstance(exc, Retry) else self._failed(exc)
+
+    # -- the ends ---------------------------------------------------------------------------------------------------
+
+    def _succeeded(self, value: object) -> Outcome:
+        calls = [*self._followups.callbacks, *filter(None, [self._followups.chain])]
+        try:
+            result = plain(value) if calls or not self._app.ignores_result(self.envelope) else None
+            messages = [self._composed(call.given(result)) for call in calls]
+        except (TypeError, ValueError) as exc:
+            return self._failed(exc)
+        request = self._request or Request()
+        children = [(child, self.id) for child in [*request.sent, *(call.id for call in calls)]]
+        if not self.options.acks_late and (error := send_all(self._app, messages, self.envelope, "callbacks")):
+            return self._failed(error)
+        shown = short_repr(value)
+        stored = store_state(self._app, self.envelope, SUCCESS, result, children=children)
+        # Sent once the store has agreed that the message is still ours; unsettled, it comes back if this fails.
+        if stored and self.options.acks_late and (error := send_all(self._app, messages, self.envelope, "callbacks")):
+            return self._outcome(OutcomeKind.REJECTED, Failure.of(error), requeue=True)
+        log.info("Task %s[%s] succeeded in %.6fs: %s", self.task, self.id, self._runtime, shown)
+        return self._outcome(OutcomeKind.SUCCEEDED, stored=stored, result=shown)
+
+    def _failed(self, exc: BaseException, kind: OutcomeKind = OutcomeKind.FAILED) -> Outcome:
+        expected = self._task is not None and isinstance(exc, self._task.declaration.throws)
+        failure = Failure.of(exc)
+        if kind is OutcomeKind.REJECTED:
+            log.warning("Task %s[%s] %s", self.task, self.id, failure)
+        elif expected:
+            log.info("Task %s[%s] raised expected: %s", self.task, self.id, failure)
+        else:
+            log.error("Task %s[%s] raised unexpected: %s\n%s", self.task, self.id, failure, failure.traceback)
+        stored = store_failure(self._app, self.envelope, failure, self._followups)
+        if stored and (error := self._send_errbacks()) and self.options.acks_late:
+            return self._outcome(OutcomeKind.REJECTED, Failure.of(error), requeue=True)
+        return self._outcome(kind, failure, stored=stored, expected=expected)
+
+    def _killed(self, exc: JobKilled) -> Outcome:
+        if exc.reason == "time_limit":
+            limit = self.time_limit if exc.limit is None else exc.limit
+            log.error("Hard time limit (%ss) exceeded for %s[%s]", limit, self.task, self.id)
+            failure = Failure.of(TimeLimitExceeded(limit).with_traceback(exc.__traceback__))
+            stored = store_failure(self._app, self.envelope, failure, self._followups)
+            if stored:
+                self._send_errbacks()
+            return self._outcome(OutcomeKind.TIMED_OUT, failure, stored=stored)
+        log.warning("Task %s[%s] was cancelled while it ran", self.task, self.id)
+        failure = Failure.of(TaskRevoked("terminated"))
+        stored = store_failure(self._app, self.envelope, failure, self._followups, status=REVOKED)
+        return self._outcome(OutcomeKind.CANCELLED, failure, stored=stored)
+
+    def _rejected(self, exc: Reject) -> Outcome:
+        if not exc.requeue:
+            return self._failed(exc, OutcomeKind.REJECTED)
+        log.warning("Task %s[%s] %s", self.task, self.id, Failure.of(exc))
+        if not self.options.acks_late:
+            # Its message is acknowledged already and cannot go back: a copy goes instead.
+            copy = Outgoing(message=frames.copy_of(self.envelope), queue=self.envelope.queue)
+            if error := send_all(self._app, [copy], self.envelope, "a copy"):
+                return self._failed(error)
+        return self._outcome(OutcomeKind.REJECTED, Failure.of(exc), requeue=True)
+
+    def _retried(self, exc: Retry) -> Outcome:
+        failure = Failure.of(exc.exc if exc.exc is not None else exc)
+        log.info("Task %s[%s] retry: %s", self.task, self.id, exc)
+        # Stored first: the next run may end before we could, and its state must be the last.
+        # Stored or not: it is a state in passing, and what could not be stored now is no use later.
+        store_state(self._app, self.envelope, RETRY, exception_record(failure), traceback=failure.traceback or None)
+        return self._outcome(OutcomeKind.RETRIED, failure)
+
+    def _with_retries(self, outcome: Outcome) -> Outcome:
+        """Send what ``self.retry()`` asked for, also where the task went on to end in another way."""
+        messages = self._request.retry_messages if self._request is not None and not outcome.requeue else []
+        pending, messages[:] = list(messages), []
+        error = send_all(self._app, pending, self.envelope, "the retry")
+        if error is None:
+            return outcome
+        if self.options.acks_late:
+            return self._outcome(OutcomeKind.REJECTED, Failure.of(error), requeue=True)
+        return self._failed(error)
+
+    # -- what they are made of --------------------------------------------------------------------------------------
+
+    def _outcome(
+        self, kind: OutcomeKind, failure: Failure | None = None, *, stored: bool = True, **more: Any
+    ) -> Outcome:
+        return Outcome(job_id=self.id, kind=kind, failure=failure, stored=stored, runtime=self._runtime, **more)
+
+    def _composed(self, call: Call) -> Outgoing:
+        return composed(self._app, call)
+
+    def _send_errbacks(self) -> Exception | None:
+        return send_errbacks(self._app, self.envelope, self._followups.errbacks)
+
+    def _store_started(self) -> None:
+        store = self._app.result_store()
+        if store is None:
+            return
+        result = {"pid": os.getpid(), "hostname": self._app.node_name}
+        meta = record(self.id, STARTED, result, now=self._app.clock.wall(), headers=self.envelope.headers)
+        try:
+            store.store(meta, fence=self.envelope.fence)
+        except StoreUnavailable as exc:  # in passing: what matters is the end
+            log.warning("state STARTED of %s[%s] could not be stored: %s", self.task, self.id, exc)
+
+
+def store_failure(
+    app: App, envelope: Envelope, failure: Failure, followups: Followups, *, status: str = FAILURE
+) -> bool:
+    """Store a failure of a task and of the rest of its chain; see `store_state`."""
+    return store_state(
+        app,
+        envelope,
+        status,
+        exception_record(failure),
+        traceback=failure.traceback or None,
+        and_for=followups.chain_ids,
+    )
+
+
+def send_errbacks(app: App, envelope: Envelope, errbacks: Iterable[Call]) -> Exception | None:
+    """Send errbacks with the id of the task that failed; return the error, logged, at which that ended."""
+    try:
+        messages = [composed(app, call.given(envelope.id)) for call in errbacks]
+    except (TypeError, ValueError) as exc:
+        log.error("errbacks of %s[%s] cannot be sent: %s", envelope.task, envelope.id, exc)
+        return None  # trying again would not help
+    return send_all(app, messages, envelope, "errbacks")
+
+
+def composed(app: App, call: Call) -> Outgoing:
+    """Return the message of a call.
+
+    Raises:
+        TypeError, ValueError: its arguments cannot be serialised, or an option is out of range.
+    """
+    invocation = app.plan(call.task, call.args, call.kwargs, **call.options)
+    return Outgoing(message=compose(invocation), queue=invocation.queue)

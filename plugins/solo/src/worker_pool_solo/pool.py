@@ -1,0 +1,300 @@
+"""The pool that runs one job at a time, in the main thread."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import ClassVar
+
+from worker_kernel import (
+    CancelHow,
+    CancelReply,
+    Capabilities,
+    Failure,
+    Job,
+    JobKilled,
+    Limits,
+    Outcome,
+    OutcomeKind,
+    Pool,
+    PoolClosed,
+    PoolConfig,
+    PoolStatistics,
+    Run,
+    Slot,
+    SlotStatistics,
+    TaskRevoked,
+    ThreadRun,
+)
+
+from .capabilities import CAPABILITIES
+from .signals import MakeRun, attended
+
+log = logging.getLogger("worker_pool_solo")
+
+_FAILED = frozenset({OutcomeKind.FAILED, OutcomeKind.TIMED_OUT, OutcomeKind.LOST})
+_STUCK_EXIT = 9
+
+
+class SoloPool(Pool):
+    """Runs jobs one after the other in the thread that calls `serve`, which is the process's main thread.
+
+    Limits and cancellation are raised there, by a signal that also interrupts a sleep. A task that does not end within
+    ``limit_grace`` of being killed is reported, and the pool is failing (exit code 9), since its only slot is gone:
+    from then on it runs reports alone, in a second thread. A task that holds the GIL past its hard limit ends the
+    process (exit code 1, stacks on stderr).
+
+    The listener is called with no lock held, from the main thread, the thread of the caller, or the watchdog's; one
+    that raises is logged. There is one slot, whatever ``config.limit`` says: boot refuses, or warns of, another number.
+    """
+
+    capabilities: ClassVar[Capabilities] = CAPABILITIES
+
+    def __init__(self, config: PoolConfig) -> None:
+        super().__init__(config)
+        self._limits = Limits(config, self._on_stuck)
+        self._lock = threading.Lock()
+        self._jobs = threading.Condition(self._lock)
+        """The slot waits for something to do."""
+        self._ends = threading.Condition(self._lock)
+        """`stop` and `terminate` wait for reports."""
+        self._waiting: deque[Job] = deque()
+        self._run: Run | None = None
+        self._zombie: Run | None = None
+        self._slot_lost = False
+        self._reporter: threading.Thread | None = None
+        self._unreported = 0
+        self._done = self._failed = 0
+        self._closed = self._stopped = False
+
+    # -- life
+
+    def start(self) -> None:
+        """See `Pool.start`. The slot begins to work when the main thread comes to `serve`."""
+
+    def submit(self, job: Job) -> None:
+        """See `Pool.submit`."""
+        with self._lock:
+            if self._closed:
+                raise PoolClosed(f"job {job.id} comes too late: the pool takes no more")
+            self._waiting.append(job)
+            self._jobs.notify_all()
+
+    def close(self) -> None:
+        """See `Pool.close`."""
+        with self._lock:
+            self._closed = True
+            waiting = list(self._waiting)
+            self._waiting.clear()
+        for job in waiting:
+            self._tell(self.config.listener.finished, job, _never_started(job))
+
+    def stop(self, timeout: float | None) -> bool:
+        """See `Pool.stop`. A stuck task has been reported: it is not waited for, and keeps `serve` from returning."""
+        self.close()
+        with self._lock:
+            wait = None if timeout is None else min(timeout, threading.TIMEOUT_MAX)
+            if not self._ends.wait_for(lambda: not self._unreported, wait):
+                return False
+        self._release()
+        return True
+
+    def terminate(self) -> None:
+        """See `Pool.terminate`. A task gets ``limit_grace`` to end by itself."""
+        self.close()
+        with self._lock:
+            run = self._run
+        if run is not None and not run.job.is_report:
+            self._limits.cancel(run, CancelHow.RAISE)
+        with self._lock:
+            self._ends.wait_for(lambda: not self._unreported, self.config.limit_grace)
+            self._stopped = True
+        if run is not None:
+            self._leave_behind(run, run.give_up, run.lost)
+        with self._lock:  # one that is being reported, or is not even accepted, reports itself at once
+            self._ends.wait_for(lambda: not self._unreported)
+        self._release()
+
+    def _release(self) -> None:
+        with self._lock:
+            self._stopped = True
+            self._jobs.notify_all()
+            reporter = self._reporter
+        if reporter is not None:
+            reporter.join()
+        self._limits.stop()
+
+    # -- cancel, statistics
+
+    def cancel(self, job_id: str, how: CancelHow) -> CancelReply:
+        """See `Pool.cancel`. Reports are not cancelled."""
+        with self._lock:
+            waiting = next((job for job in self._waiting if job.id == job_id and not job.is_report), None)
+            if waiting is not None:
+                self._waiting.remove(waiting)
+            run = self._run
+        if waiting is not None:
+            self._tell(self.config.listener.finished, waiting, _never_started(waiting))
+            return CancelReply.CANCELLED
+        if run is None or run.job.id != job_id or run.job.is_report or how is CancelHow.WAITING:
+            return CancelReply.UNKNOWN
+        self._limits.cancel(run, how)
+        return CancelReply.CANCELLING
+
+    def statistics(self) -> PoolStatistics:
+        """See `Pool.statistics`. The size is 1, or 0 once a stuck task has taken the slot with it."""
+        with self._lock:
+            running = int(self._run is not None and not self._slot_lost)
+            size = int(not self._slot_lost)
+            return PoolStatistics(
+                implementation=f"{type(self).__module__}:{type(self).__qualname__}",
+                limit=1,
+                size=size,
+                running=running,
+                free=size - running,
+                queued=len(self._waiting),
+                zombies=int(self._zombie is not None),
+                done=self._done,
+                failed=self._failed,
+                slots=tuple(self._lines()),
+            )
+
+    def _lines(self) -> list[SlotStatistics]:
+        if self._zombie is not None:
+            return [_line("zombie", self._zombie)]
+        if self._slot_lost:
+            return []
+        return [_line("free" if self._run is None else "running", self._run)]
+
+    # -- in the main thread
+
+    def serve(self) -> None:
+        """See `Pool.serve`. Called elsewhere than in the main thread, it works, but a sleep delays limits."""
+        with attended(lambda: self._zombie or self._run) as make_run:
+            self._hook(self.config.slot_start)
+            served = True
+            try:
+                while served and (run := self._next(make_run)) is not None:
+                    served = self._work(run)
+            finally:
+                if served:
+                    self._hook(self.config.slot_end)
+        with self._lock:  # a zombie has come back: the slot is given up, but the thread is the caller's
+            if not served:
+                self._zombie = None
+            self._jobs.wait_for(lambda: self._stopped)
+
+    def _next(self, make_run: MakeRun) -> Run | None:
+        """Wait for a job; None: the pool is stopped."""
+        with self._lock:
+            self._jobs.wait_for(lambda: self._stopped or self._waiting)
+            return None if self._stopped else self._begin(self._waiting.popleft(), make_run)
+
+    def _begin(self, job: Job, make_run: MakeRun) -> Run:
+        self._run = make_run(job, Slot(index=0, pid=os.getpid()), self.config.clock)
+        self._unreported += 1
+        return self._run
+
+    def _work(self, run: Run) -> bool:
+        """Run one job and report it; False: it was given up meanwhile, and the slot with it."""
+        self._tell(self.config.listener.accepted, run.job, run.slot)
+        outcome: Outcome | None
+        if run.begin():
+            self._limits.begin(run)
+            outcome = run.perform()
+            self._limits.end(run)
+        else:
+            outcome = run.lost()
+        if outcome is None or not run.claim():
+            return False
+        with self._lock:
+            self._run = None
+            self._count(run.job, outcome)
+        self._report(run, outcome)
+        return True
+
+    # -- a task that does not end
+
+    def _on_stuck(self, run: Run, kill: JobKilled) -> None:
+        """Called on the watchdog's thread for a run that did not end when it was killed."""
+        if self._leave_behind(run, run.abandon, lambda: run.killed(kill)):
+            reason = f"task {run.job.task}[{run.job.id}] did not end when it was killed, and it has the only slot"
+            self._tell(self.config.listener.failing, reason, _STUCK_EXIT)
+
+    def _leave_behind(self, run: Run, take: Callable[[], bool], ending: Callable[[], Outcome]) -> bool:
+        """Report a run that goes on, unless it has ended, and let reports be run in a thread of their own."""
+        with self._lock:
+            if not take():
+                return False
+            outcome = ending()
+            self._run = None
+            self._count(run.job, outcome)
+            if self._slot_lost:
+                self._reporter = None  # a report that does not end is not joined
+            else:
+                self._slot_lost = True
+                self._zombie = run
+                if not self._stopped:
+                    self._reporter = threading.Thread(target=self._serve_reports, name="solo-reports", daemon=True)
+                    self._reporter.start()
+        log.error("task %s[%s] did not end when it was killed", run.job.task, run.job.id)
+        self._report(run, outcome)
+        return True
+
+    def _serve_reports(self) -> None:
+        while (run := self._next_report()) is not None:
+            self._work(run)
+
+    def _next_report(self) -> Run | None:
+        with self._lock:
+            self._jobs.wait_for(lambda: self._stopped or any(job.is_report for job in self._waiting))
+            if self._stopped:
+                return None
+            job = next(job for job in self._waiting if job.is_report)
+            self._waiting.remove(job)
+            return self._begin(job, ThreadRun)
+
+    # -- books and the listener
+
+    def _count(self, job: Job, outcome: Outcome) -> None:
+        if not job.is_report:
+            self._done += 1
+            self._failed += outcome.kind in _FAILED
+
+    def _report(self, run: Run, outcome: Outcome) -> None:
+        self._tell(self.config.listener.finished, run.job, outcome)
+        with self._lock:
+            self._unreported -= 1
+            self._ends.notify_all()
+
+    def _tell(self, what: Callable[..., None], *args: object) -> None:
+        try:
+            what(*args)
+        except Exception:
+            log.exception("the pool's listener raised in %s", getattr(what, "__name__", what))
+
+    def _hook(self, hook: Callable[[int], None] | None) -> None:
+        if hook is None:
+            return
+        try:
+            hook(0)
+        except BaseException:  # a hook that calls sys.exit must not take the slot with it
+            log.exception("a hook of the slot raised")
+
+
+def _never_started(job: Job) -> Outcome:
+    return Outcome(job_id=job.id, kind=OutcomeKind.CANCELLED, failure=Failure.of(TaskRevoked("cancelled")))
+
+
+def _line(state: str, run: Run | None) -> SlotStatistics:
+    return SlotStatistics(
+        index=0,
+        pid=os.getpid(),
+        state=state,
+        job_id=run.job.id if run else None,
+        task=run.job.task if run else None,
+        since=run.since if run else None,
+    )

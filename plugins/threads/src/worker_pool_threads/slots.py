@@ -1,0 +1,124 @@
+"""The pool's books: which slots there are, what they run, and what became of those that went."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+
+import attrs
+
+from worker_kernel import Outcome, OutcomeKind, Run, SlotStatistics
+
+FAILED = frozenset({OutcomeKind.FAILED, OutcomeKind.TIMED_OUT, OutcomeKind.LOST})
+"""The kinds of outcome that count as failed."""
+
+
+@attrs.define(eq=False)
+class SlotThread:
+    """One slot and the thread that serves it. All fields belong to the pool's lock."""
+
+    index: int
+    """Position in the pool."""
+    run: Run | None = None
+    """What it runs; None: it is free."""
+    runs: int = 0
+    """Runs since the thread began, reports not counted."""
+    retiring: bool = False
+    """Whether the slot goes when its job has ended, because of `shrink`."""
+    stale: str = ""
+    """Why the thread is to be replaced as soon as it is free; empty: it is not."""
+
+
+class Books:
+    """Counts slots, runs and zombies; at every moment ``size == running + free``. Not thread-safe: the pool locks."""
+
+    def __init__(self) -> None:
+        self.slots: dict[int, SlotThread] = {}
+        self.zombies: list[Run] = []
+        self.done = 0
+        self.failed = 0
+        self.recycled: Counter[str] = Counter()
+
+    @property
+    def size(self) -> int:
+        """Slots there are."""
+        return len(self.slots)
+
+    @property
+    def limit(self) -> int:
+        """Slots asked for: those that a `shrink` will take are not among them."""
+        return sum(not slot.retiring for slot in self.slots.values())
+
+    def free_index(self) -> int:
+        """Return the lowest position that is free."""
+        return next(number for number in range(len(self.slots) + 1) if number not in self.slots)
+
+    def add(self, slot: SlotThread) -> None:
+        """Add a slot."""
+        self.slots[slot.index] = slot
+
+    def has(self, slot: SlotThread) -> bool:
+        """Whether the slot is still one of the pool's."""
+        return self.slots.get(slot.index) is slot
+
+    def remove(self, slot: SlotThread) -> None:
+        """Take a slot out."""
+        del self.slots[slot.index]
+
+    def replace(self, fresh: SlotThread, reason: str) -> None:
+        """Put a fresh slot in the place of another at the same position."""
+        self.recycled[reason] += 1
+        self.slots[fresh.index] = fresh
+
+    def retire(self, n: int) -> None:
+        """Take ``n`` slots away, free ones first and the last first; busy ones are marked."""
+        staying = [slot for slot in self.slots.values() if not slot.retiring]
+        for slot in sorted(staying, key=lambda slot: (slot.run is not None, -slot.index))[:n]:
+            if slot.run is None:
+                self.remove(slot)
+            else:
+                slot.retiring = True
+
+    def reprieve(self, n: int) -> int:
+        """Keep up to ``n`` slots that were to go, and return how many."""
+        going = sorted((slot for slot in self.slots.values() if slot.retiring), key=lambda slot: slot.index)[:n]
+        for slot in going:
+            slot.retiring = False
+        return len(going)
+
+    def count(self, outcome: Outcome) -> None:
+        """Count the end of a run."""
+        self.done += 1
+        self.failed += outcome.kind in FAILED
+
+    def find(self, job_id: str) -> Run | None:
+        """Return the run of a job, reports aside."""
+        for slot in self.slots.values():
+            if slot.run is not None and slot.run.job.id == job_id and not slot.run.job.is_report:
+                return slot.run
+        return None
+
+    def running(self) -> list[Run]:
+        """Return what runs, in the order of the slots."""
+        return [slot.run for slot in self._ordered() if slot.run is not None]
+
+    def statistics(self) -> tuple[SlotStatistics, ...]:
+        """Return a line for each slot, and then for each zombie."""
+        return (
+            *(_line(slot.index, "free" if slot.run is None else "running", slot.run) for slot in self._ordered()),
+            *(_line(run.slot.index, "zombie", run) for run in self.zombies),
+        )
+
+    def _ordered(self) -> list[SlotThread]:
+        return [self.slots[index] for index in sorted(self.slots)]
+
+
+def _line(index: int, state: str, run: Run | None) -> SlotStatistics:
+    return SlotStatistics(
+        index=index,
+        pid=os.getpid(),
+        state=state,
+        job_id=run.job.id if run else None,
+        task=run.job.task if run else None,
+        since=run.since if run else None,
+    )

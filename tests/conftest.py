@@ -1,0 +1,114 @@
+"""Guards around every test: none may leave a thread, a child process, a file descriptor or a signal handler behind.
+
+A test that means to leave something says so, and why: ``@pytest.mark.leaves("threads", reason="...")``.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+GRACE = 5.0  # seconds within which what a test has ended must be gone
+POLL = 0.01
+KINDS = ("threads", "children", "descriptors", "signal handlers")
+FOREIGN = ("/.hypothesis/", "/.coverage", "/dev/urandom", "anon_inode:inotify")  # descriptors of the tools themselves
+
+
+def threads() -> dict[object, str]:
+    """The threads of this process."""
+    return {thread: f"thread {thread.name!r} (daemon: {thread.daemon})" for thread in threading.enumerate()}
+
+
+def children() -> dict[object, str]:
+    """The child processes of this process, zombies included, where the platform has /proc; else none."""
+    found: dict[object, str] = {}
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except (AttributeError, ChildProcessError):  # the usual case, and much faster than reading /proc
+        return found
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            name, fields = (folder / "stat").read_text(errors="replace").rsplit(")", 1)
+        except OSError:  # it has ended since
+            continue
+        if int(fields.split()[1]) == os.getpid():
+            found[folder.name] = f"process {folder.name} {name.partition('(')[2]}"
+    return found
+
+
+def descriptors() -> dict[object, str]:
+    """The open file descriptors of this process with what they lead to, where the platform has /proc; else none."""
+    found: dict[object, str] = {}
+    for entry in Path("/proc/self/fd").glob("*"):
+        try:
+            target = str(entry.readlink())
+        except OSError:  # the one that lists the folder
+            continue
+        if not any(part in target for part in FOREIGN):
+            found[entry.name, target] = f"descriptor {entry.name} -> {target}"
+    return found
+
+
+def handlers() -> dict[object, str]:
+    """The signal handlers of this process, but for those that the test runner sets around a test."""
+    numbers = set(signal.valid_signals()) - {getattr(signal, "SIGALRM", None)}
+    return {
+        (number, signal.getsignal(number)): f"{signal.Signals(number).name} -> {signal.getsignal(number)}"
+        for number in sorted(number for number in numbers if number is not None)
+        if number in signal.Signals.__members__.values()
+    }
+
+
+LOOKS: Mapping[str, Callable[[], dict[object, str]]] = dict(
+    zip(KINDS, (threads, children, descriptors, handlers), strict=True)
+)
+
+
+def left(before: Mapping[str, dict[object, str]], allowed: frozenset[str]) -> list[str]:
+    """What there is now and was not before, in words."""
+    return [
+        f"{kind}: {words}"
+        for kind, look in LOOKS.items()
+        if kind not in allowed
+        for thing, words in look().items()
+        if thing not in before[kind]
+    ]
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fail a test that leaves something behind."""
+    marks = list(request.node.iter_markers("leaves"))
+    assert all(mark.kwargs.get("reason") and set(mark.args) <= set(KINDS) for mark in marks), marks
+    allowed = frozenset(kind for mark in marks for kind in mark.args)
+    before = {kind: look() for kind, look in LOOKS.items()}
+    yield
+    remains = left(before, allowed)
+    deadline = time.monotonic() + GRACE
+    while remains and time.monotonic() < deadline:
+        gc.collect()  # what only a cycle of garbage keeps is not left behind
+        time.sleep(POLL)
+        remains = left(before, allowed)
+    if remains:
+        pytest.fail("the test leaves behind " + "; ".join(remains), pytrace=False)
+
+
+@pytest.fixture(autouse=True)
+def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the environment of whoever runs the tests out of the settings under test."""
+    for name in [name for name in os.environ if name.startswith("KERNEL_")]:
+        monkeypatch.delenv(name)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Declare the mark by which a test says what it leaves behind."""
+    config.addinivalue_line(
+        "markers", f"leaves(kind, ..., reason=...): leaves things behind; kinds: {', '.join(KINDS)}"
+    )

@@ -1,0 +1,65 @@
+"""Tiny distributions to be installed for one test: a folder with packages and their metadata, put on the path."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+
+class Site:
+    """A folder that stands for site-packages."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.folder.mkdir(parents=True, exist_ok=True)
+
+    def module(self, name: str, source: str = "CONTRACT = 1\n") -> None:
+        """Write a module, or with a dot in its name a module of a package."""
+        path = self.folder.joinpath(*name.split(".")).with_suffix(".py")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(textwrap.dedent(source))
+
+    def install(
+        self,
+        name: str,
+        groups: Mapping[str, Mapping[str, str]] | str = "",
+        *,
+        version: str | None = "1.0",
+        requires: tuple[str, ...] = ("worker-kernel>=0.1,<1",),
+        extra: str = "",
+        files: Mapping[str, str | bytes] | None = None,
+    ) -> Path:
+        """Write the metadata of a distribution and return its folder.
+
+        Args:
+            name: the distribution's name.
+            groups: the entry points by group without ``worker_kernel.``, or the text of entry_points.txt.
+            version: for METADATA; None: none is written.
+            requires: the Requires-Dist lines.
+            extra: more lines of METADATA.
+            files: further files, or other contents, by name.
+        """
+        folder = self.folder / f"{name.replace('-', '_')}-{version or '1.0'}.dist-info"
+        folder.mkdir()
+        lines = ["Metadata-Version: 2.1", f"Name: {name}", *([f"Version: {version}"] if version else [])]
+        lines += [f"Summary: The {name} of a test.", *(f"Requires-Dist: {line}" for line in requires)]
+        (folder / "METADATA").write_text("\n".join([*lines, *filter(None, [extra]), "", "Description: not a header\n"]))
+        if not isinstance(groups, str):
+            groups = "\n".join(
+                f"[worker_kernel.{group}]\n" + "".join(f"{key} = {value}\n" for key, value in entries.items())
+                for group, entries in groups.items()
+            )
+        (folder / "entry_points.txt").write_text(groups)
+        (folder / "RECORD").write_text(f"{folder.name}/METADATA,,\n")
+        for file, content in (files or {}).items():
+            (folder / file).write_bytes(content.encode() if isinstance(content, str) else content)
+        return folder
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    """An empty folder that stands for site-packages."""
+    return Site(tmp_path / "site")

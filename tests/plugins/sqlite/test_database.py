@@ -1,0 +1,164 @@
+from __future__ import annotations
+
+import os
+import sqlite3
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from kombu.exceptions import OperationalError
+
+from worker_broker_sqlite import database as module
+from worker_broker_sqlite.database import Database, DatabaseError, DatabaseRefused, DatabaseUnavailable
+
+
+def test_nothing_is_opened_before_the_first_use(path: str) -> None:
+    Database(path).close()
+    assert not Path(path).exists()
+
+
+def test_a_new_file_carries_the_version_of_its_schema(database: Database) -> None:
+    assert database.execute("PRAGMA user_version") == [(1,)]
+    assert database.execute("PRAGMA journal_mode") == [("wal",)]
+
+
+def test_a_newer_schema_is_refused_with_the_remedy(database: Database, path: str) -> None:
+    database.execute("PRAGMA user_version = 7")
+    database.close()
+    with pytest.raises(DatabaseRefused) as caught:
+        database.execute("SELECT 1")
+    for part in (path, "version is 7", "up to 1", "Upgrade worker-broker-sqlite, or name another file"):
+        assert part in str(caught.value)
+
+
+def test_the_database_of_another_program_is_refused_and_left_alone(path: str) -> None:
+    other = sqlite3.connect(path)
+    other.execute("CREATE TABLE theirs (x)")
+    other.close()
+    with pytest.raises(DatabaseRefused, match="another program"):
+        Database(path).execute("SELECT 1")
+    other = sqlite3.connect(path)
+    assert other.execute("SELECT name FROM sqlite_master").fetchall() == [("theirs",)]
+    other.close()
+
+
+def test_a_file_that_is_no_database_is_refused(path: str) -> None:
+    Path(path).write_text("not a database, but a text of some length\n" * 100)
+    with pytest.raises(DatabaseRefused, match="Name another file"):
+        Database(path).execute("SELECT 1")
+
+
+def test_an_old_library_is_refused(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "OLDEST_SQLITE", (99, 0, 0))
+    with pytest.raises(DatabaseRefused, match=r"older than 99\.0\.0"):
+        Database(path).execute("SELECT 1")
+
+
+def test_a_missing_directory_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DatabaseUnavailable, match=r"the directory .*/missing does not exist\. Create it"):
+        Database(str(tmp_path / "missing" / "jobs.db")).execute("SELECT 1")
+
+
+def test_a_path_that_cannot_be_written_is_an_operational_error_with_a_remedy(tmp_path: Path) -> None:
+    (tmp_path / "jobs.db").mkdir()
+    with pytest.raises(OperationalError, match="Allow this user to write"):
+        Database(str(tmp_path / "jobs.db")).execute("SELECT 1")
+
+
+def test_a_lock_that_is_held_for_too_long_says_so(database: Database, path: str) -> None:
+    hasty = Database(path, busy_timeout=0.0)
+    with database.transaction(), pytest.raises(DatabaseUnavailable, match="raise busy_timeout"), hasty.transaction():
+        pass
+    hasty.close()
+
+
+@pytest.mark.parametrize(
+    ("text", "says"), [("database or disk is full", "Free some space"), ("disk I/O error", "Check the disk")]
+)
+def test_trouble_with_the_disk_says_what_to_do(path: str, text: str, says: str) -> None:
+    assert says in str(module._unavailable(path, sqlite3.OperationalError(text)))
+
+
+def test_nested_transactions_are_one(database: Database) -> None:
+    def fail() -> None:
+        with database.transaction():
+            with database.transaction() as tx:
+                tx.execute("INSERT INTO queues (name) VALUES ('q')")
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
+    assert database.execute("SELECT * FROM queues") == []
+
+
+def test_callbacks_run_once_after_the_commit_and_never_after_a_rollback(database: Database) -> None:
+    called: list[str] = []
+    with database.transaction() as tx:
+        tx.on_commit(lambda: called.append("committed"))
+        assert called == []
+
+    def fail() -> None:
+        with database.transaction() as tx:
+            tx.on_commit(lambda: called.append("rolled back"))
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
+    with database.transaction():
+        pass
+    assert called == ["committed"]
+
+
+def test_processes_that_open_a_new_file_at_once_all_succeed(path: str) -> None:
+    code = f"from worker_broker_sqlite.database import Database; Database({path!r}).execute('SELECT * FROM queues')"
+    children = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(6)]
+    assert [child.wait(30) for child in children] == [0] * 6
+
+
+def test_threads_that_open_a_new_file_at_once_all_succeed(path: str) -> None:
+    failures: list[BaseException] = []
+
+    def open_it(file: str, barrier: threading.Barrier) -> None:
+        database = Database(file)
+        barrier.wait()
+        try:
+            database.execute("SELECT * FROM queues")
+        except DatabaseError as error:
+            failures.append(error)
+        finally:
+            database.close()
+
+    for number in range(40):
+        barrier = threading.Barrier(4)
+        threads = [threading.Thread(target=open_it, args=(f"{path}-{number}", barrier)) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert failures == []
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this platform")
+def test_a_forked_child_opens_the_file_anew(database: Database) -> None:
+    database.execute("INSERT INTO queues (name) VALUES ('parent')")
+    before = database.connection
+    child = os.fork()
+    if child == 0:
+        fresh = database.connection is not before
+        database.execute("INSERT INTO queues (name) VALUES ('child')")
+        database.close()
+        os._exit(0 if fresh else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    assert database.connection is before
+    assert database.execute("SELECT name FROM queues") == [("child",), ("parent",)]
+
+
+def test_a_connection_that_a_fork_left_behind_is_neither_used_nor_closed(database: Database) -> None:
+    left = database.connection
+    database._pid = -1  # as a child sees it
+    assert database.connection is not left
+    assert module._INHERITED.pop() is left
+    left.execute("SELECT 1")
+    left.close()
