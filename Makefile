@@ -46,7 +46,7 @@ check: $(VENV)/ready-dev
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/ruff format --check --quiet . || { echo "some files are not formatted: make format" >&2; exit 1; }
 	@$(BIN)/mypy
-	@$(BIN)/lint-imports --no-logo
+	@$(BIN)/lint-imports --no-logo --no-cache
 	@echo "make check: all is well"
 
 format: $(VENV)/ready-dev

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -63,3 +64,14 @@ class Site:
 def site(tmp_path: Path) -> Site:
     """An empty folder that stands for site-packages."""
     return Site(tmp_path / "site")
+
+
+@pytest.fixture
+def importable(site: Site, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    """The same folder on this process's path; what a test imports from it is forgotten afterwards."""
+    monkeypatch.syspath_prepend(str(site.folder))
+    before = set(sys.modules)
+    yield site
+    for name in set(sys.modules) - before:
+        if str(getattr(sys.modules[name], "__file__", None) or "").startswith(str(site.folder)):
+            del sys.modules[name]

@@ -105,9 +105,12 @@ class Site:
         return worker.wait_ready() if ready else worker
 
     def queue_size(self, queue: str = "celery") -> int:
-        """Messages in the queue, those that are leased not counted."""
+        """Messages in the queue, those that are leased not counted; 0 where there is no such queue."""
         with self.app.connection() as connection, contextlib.closing(connection.channel()) as channel:
-            return int(channel.queue_declare(queue, passive=True).message_count)
+            try:
+                return int(channel.queue_declare(queue, passive=True).message_count)
+            except connection.channel_errors:
+                return 0
 
     def close(self) -> None:
         for worker in self.workers:

@@ -24,7 +24,7 @@ SLOW = """
 @pytest.mark.parametrize("pool", POOLS)
 def test_term_finishes_what_runs_and_hands_back_what_waits(site: Any, pool: str, until: Any) -> None:
     site.write(SLOW)
-    worker = site.worker("-P", pool, "-c", "1", "--worker-prefetch-buffer", "1")
+    worker = site.worker("-P", pool, "-c", "1", "--prefetch-buffer", "1")
     running = site.app.send_task("tasks.slow", (1.5,))
     until(lambda: site.lines() == [["begun"]], "the first task to begin")
     site.app.send_task("tasks.slow", (0,))

@@ -406,6 +406,8 @@ _WORKER: tuple[Setting, ...] = (
         kind="whole number >= 0",
         unit="items",
         default=0,
+        options=("--prefetch-buffer",),
+        metavar="N",
         help="Messages to hold beyond those that have a slot. 0: none, so that other workers can take them.",
     ),
     Setting(

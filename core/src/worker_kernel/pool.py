@@ -256,7 +256,9 @@ class Pool(abc.ABC):
 
     @abc.abstractmethod
     def terminate(self) -> None:
-        """End everything now. Implies `close`. Running jobs that can be ended are *cancelled*, others are *lost*.
+        """End everything now. Implies `close`.
+
+        ``JobKilled("stop")`` is raised in running jobs where that is possible; those that do not end are *lost*.
 
         Every job is reported to the listener before this returns. What cannot be ended (a thread in C code) is left
         to the end of the process. Idempotent.

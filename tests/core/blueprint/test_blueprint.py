@@ -96,10 +96,10 @@ def spec(
     )
 
 
-def recorder(enabled: bool = True, **does: Callable[[], object]) -> type[Step]:
+def recorder(does: Mapping[str, Callable[[], object]] | None = None, *, enabled: bool = True) -> type[Step]:
     class Told(Recorder):
         def __init__(self) -> None:
-            super().__init__(does, enabled=enabled)
+            super().__init__(does or {}, enabled=enabled)
 
     return Told
 
@@ -188,7 +188,7 @@ def test_components_go_only_to_steps_that_name_them() -> None:
         spec("b", provides=("store",)),
         spec("c", requires=("a", "store"), after=("absent",)),
     ]
-    blueprint = build(specs, a=recorder(create=lambda: "A"), b=recorder(create=lambda: "B"), c=Asking)
+    blueprint = build(specs, a=recorder({"create": lambda: "A"}), b=recorder({"create": lambda: "B"}), c=Asking)
     blueprint.create()
     assert seen == {"by name": "A", "provided": "B", "absent": None}
     assert (blueprint.component("b"), blueprint.component("store"), blueprint.component("no")) == ("B", "B", None)
@@ -196,7 +196,7 @@ def test_components_go_only_to_steps_that_name_them() -> None:
 
 def test_a_failure_to_create_names_step_and_distribution_and_starts_nothing() -> None:
     boom = RuntimeError("boom")
-    blueprint = build(CHAIN, b=recorder(create=raising(boom)))
+    blueprint = build(CHAIN, b=recorder({"create": raising(boom)}))
     with pytest.raises(StepFailed, match="step 'b' of dist-b failed to create: RuntimeError: boom") as caught:
         blueprint.create()
     assert caught.value.__cause__ is boom
@@ -207,7 +207,7 @@ def test_a_failure_to_create_names_step_and_distribution_and_starts_nothing() ->
 
 @pytest.mark.parametrize("exc", [RuntimeError("boom"), SystemExit(0)])
 def test_a_failure_to_start_rolls_back_in_reverse_and_names_step_and_distribution(exc: BaseException) -> None:
-    blueprint = build(CHAIN, c=recorder(start=raising(exc)))
+    blueprint = build(CHAIN, c=recorder({"start": raising(exc)}))
     blueprint.create()
     with pytest.raises(StepFailed, match="step 'c' of dist-c failed to start") as caught:
         blueprint.start()
@@ -224,7 +224,7 @@ def test_a_failure_to_start_rolls_back_in_reverse_and_names_step_and_distributio
 
 
 def test_an_interrupted_start_rolls_back_and_stays_an_interrupt() -> None:
-    blueprint = build(CHAIN, b=recorder(start=raising(KeyboardInterrupt())))
+    blueprint = build(CHAIN, b=recorder({"start": raising(KeyboardInterrupt()})))
     blueprint.create()
     with pytest.raises(KeyboardInterrupt):
         blueprint.start()
@@ -236,7 +236,7 @@ def test_an_interrupted_start_rolls_back_and_stays_an_interrupt() -> None:
 def test_what_one_step_raises_while_stopping_is_logged_and_the_others_still_stop(
     phase: str, exc: BaseException, caplog: pytest.LogCaptureFixture
 ) -> None:
-    blueprint = build(CHAIN, b=recorder(**{phase: raising(exc)}))
+    blueprint = build(CHAIN, b=recorder({phase: raising(exc)}))
     blueprint.create()
     blueprint.start()
     with caplog.at_level(logging.ERROR):
@@ -246,7 +246,7 @@ def test_what_one_step_raises_while_stopping_is_logged_and_the_others_still_stop
 
 
 def test_after_an_interrupted_stop_the_rest_can_still_be_terminated() -> None:
-    blueprint = build(CHAIN, b=recorder(stop=raising(KeyboardInterrupt())))
+    blueprint = build(CHAIN, b=recorder({"stop": raising(KeyboardInterrupt()})))
     blueprint.create()
     blueprint.start()
     with pytest.raises(KeyboardInterrupt):
@@ -299,7 +299,7 @@ def test_a_step_that_raises_when_it_is_built_is_named() -> None:
 
 def test_info_of_one_step_that_raises_does_not_hide_the_others() -> None:
     blueprint = build(
-        [spec("a"), spec("b")], a=recorder(info=raising(ValueError("no"))), b=recorder(info=lambda: {"size": 3})
+        [spec("a"), spec("b")], a=recorder({"info": raising(ValueError("no")})), b=recorder({"info": lambda: {"size": 3}})
     )
     blueprint.create()
     assert blueprint.info() == {"a": {"error": "ValueError: no"}, "b": {"size": 3}}

@@ -19,6 +19,11 @@ def python(code: str) -> list[str]:
     return [sys.executable, "-c", code]
 
 
+def until_ready(process: subprocess.Popen[bytes], log: Path) -> None:
+    while "ready" not in log.read_text():
+        assert process.poll() is None
+
+
 def test_it_shows_each_pool_that_is_named() -> None:
     result = CliRunner().invoke(demo.command, ["--pools", "solo,threads", "--tasks", "7"], catch_exceptions=False)
     assert result.exit_code == 0
@@ -70,8 +75,7 @@ def test_a_worker_that_does_not_end_well_is_told(
     monkeypatch.setattr(demo, "worker_command", lambda pool, url: python(SLEEPS.format(handler=handler)))
     monkeypatch.setattr(demo, "STOP_WITHIN", 1.0)
     with pytest.raises(KernelError, match=words), demo.running_worker("solo", "sqlite:///x.db", log) as process:
-        while "ready" not in log.read_text():
-            assert process.poll() is None
+        until_ready(process, log)
     assert process.poll() is not None
 
 

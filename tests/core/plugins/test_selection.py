@@ -11,7 +11,9 @@ from worker_kernel.plugins.selection import SAFE, Selection, choice
 
 
 def row(name: str, dist: str = "", kind: Kind = Kind.PLUGIN, status: Status = Status.READY) -> Found:
-    return Found(name=name, kind=kind, value=f"{name}_module", dist=dist or f"dist-{name}", version="1.0", status=status)
+    return Found(
+        name=name, kind=kind, value=f"{name}_module", dist=dist or f"dist-{name}", version="1.0", status=status
+    )
 
 
 def chosen(words: str, *rows: Found, configured: object = ()) -> dict[str, Found]:

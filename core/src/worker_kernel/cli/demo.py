@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -115,19 +115,29 @@ def run_pool(pool: str, count: int, folder: Path, patience: float) -> Run:
     Raises:
         KernelError: a result is wrong or missing, or the worker did not start, go on or end as it should.
     """
-    from ..tasks.app import App
-
     database = folder / f"{pool.replace(':', '.')}.db"
     url = f"sqlite:///{database.as_posix()}"
-    app = App("tasks", broker_url=url)
     log = database.with_suffix(".log")
-    with running_worker(pool, url, log) as process:
+    with closing(sender(url, folder)) as app, running_worker(pool, url, log) as process:
         call(app, 1, process, log, patience)  # so that the time of the others is not the time a worker takes to start
         began = time.monotonic()
         call(app, count, process, log, patience)
         seconds = time.monotonic() - began
-    app.close()
     return Run(pool=pool, tasks=count, seconds=seconds)
+
+
+def sender(url: str, folder: Path) -> App:
+    """Return the app of this process, which only sends: neither the environment nor a file here has a say in it."""
+    from ..core_settings import CORE_SETTINGS
+    from ..plugins.loading import Plugins
+    from ..sources import read_settings
+    from ..tasks.app import App
+
+    app, plugins = App("tasks", broker_url=url), Plugins.load()
+    declared = [*CORE_SETTINGS, *plugins.settings]
+    settings, _ = read_settings(declared, app=app.declared_settings(), environ={}, directory=folder)
+    app.configure(settings, plugins)
+    return app
 
 
 def call(app: App, count: int, process: subprocess.Popen[bytes], log: Path, patience: float) -> None:

@@ -16,6 +16,8 @@ from ..plugins.discovery import kernel_version
 from ..plugins.loading import Plugins
 from ..plugins.selection import did_you_mean
 from ..worker import Worker
+from .invocation import Invocation
+from .output import SCHEMA
 
 
 @attrs.frozen(kw_only=True)
@@ -28,6 +30,15 @@ class Drawing:
     """The steps that take part."""
     owners: Mapping[str, str]
     """The distribution that declares each of them."""
+
+    def arrows(self) -> list[Edge]:
+        """Return one edge, the weightiest, for each two steps of which one waits for the other, in start order."""
+        weight = list(EdgeKind)
+        kept: dict[tuple[str, str], Edge] = {}
+        for edge in sorted(self.order.edges, key=lambda edge: weight.index(edge.kind)):
+            kept.setdefault((edge.first, edge.then), edge)
+        place = {name: number for number, name in enumerate(self.order.names)}
+        return sorted(kept.values(), key=lambda edge: (place[edge.first], place[edge.then]))
 
 
 @click.command("graph")
@@ -47,23 +58,17 @@ class Drawing:
     help="How to draw.",
 )
 @click.option("--why", metavar="STEP", help="Explain one step: what it waits for, what waits for it, who asked.")
-@click.option("-A", "--app", metavar="MODULE[:APP]", help="The application; without one, a bare one is assumed.")
 @click.option("-P", "--pool", metavar="POOL", help="The pool.")
-@click.option("-b", "--broker", metavar="URL", help="The broker.")
-@click.option("--safe-mode", is_flag=True, help="Leave out all but what a solo worker on the embedded broker needs.")
-def command(
-    *,
-    blueprint: str,
-    form: str,
-    why: str | None,
-    app: str | None,
-    pool: str | None,
-    broker: str | None,
-    safe_mode: bool,
-) -> None:
-    """Draw the steps that a worker would start, in their order. Nothing is connected or started."""
-    given = {"worker_pool": ("-P", pool), "broker_url": ("-b", broker)}
-    worker = _worker(app, {name: word for name, word in given.items() if word[1] is not None}, safe_mode=safe_mode)
+@click.pass_obj
+def command(invocation: Invocation, *, blueprint: str, form: str, why: str | None, pool: str | None) -> None:
+    """Draw the steps that a worker would start, in their order. Nothing is connected or started.
+
+    What takes part may depend on the pool, on the broker and on settings; without -A, a bare application is assumed.
+    """
+    given = dict(invocation.settings)
+    if pool is not None:
+        given["worker_pool"] = ("-P", pool)
+    worker = _worker(invocation.app, given, safe_mode=invocation.safe_mode)
     names = list(BlueprintName) if blueprint == "all" else [BlueprintName(blueprint)]
     drawings = [_drawing(name, worker) for name in names]
     if why is not None:
@@ -148,7 +153,7 @@ def _dot(drawings: Iterable[Drawing]) -> str:
         lines += [
             f"    {_quoted(f'{drawing.name}.{edge.first}')} -> {_quoted(f'{drawing.name}.{edge.then}')} "
             f"[label={_quoted(edge.kind)}{'' if edge.kind is EdgeKind.REQUIRES else ', style=dashed'}];"
-            for edge in drawing.order.edges
+            for edge in drawing.arrows()
         ]
         lines.append("  }")
     return "\n".join([*lines, "}"])
@@ -163,7 +168,7 @@ def _mermaid(drawings: Iterable[Drawing]) -> str:
         lines += [f"    {ids[name]}[{_quoted(name)}]" for name in drawing.order.names]
         lines += [
             f"    {ids[edge.first]} {'-->' if edge.kind is EdgeKind.REQUIRES else '-.->'}|{edge.kind}| {ids[edge.then]}"
-            for edge in drawing.order.edges
+            for edge in drawing.arrows()
         ]
         lines.append("  end")
     return "\n".join(lines)
@@ -176,7 +181,7 @@ def _json(drawings: Iterable[Drawing]) -> str:
 def document(drawings: Iterable[Drawing], kernel: str) -> dict[str, object]:
     """Return what ``--format json`` prints. Keys are only ever added."""
     return {
-        "schema": 1,
+        "schema": SCHEMA,
         "kernel": kernel,
         "blueprints": [
             {

@@ -18,6 +18,8 @@ from ..plugins.found import FAULTY, Found, Kind, Status
 from ..plugins.hints import ALIASES
 from ..plugins.probe import LIMIT, Probe, after, probe
 from ..plugins.selection import Selection, choice
+from .invocation import Invocation
+from .output import SCHEMA, columns
 
 HEADINGS = ("NAME", "KIND", "VERSION", "FROM", "STATUS", "WHY")
 
@@ -44,8 +46,9 @@ HEADINGS = ("NAME", "KIND", "VERSION", "FROM", "STATUS", "WHY")
 @click.option("--check", is_flag=True, help="Exit with 1 if any is broken, in conflict, incompatible or missing.")
 @click.option("--kind", type=click.Choice([kind.value for kind in Kind]), help="List only plugins of this kind.")
 @click.option("-P", "--pool", metavar="POOL", help="The pool that a worker would be given.")
-@click.option("--safe-mode", is_flag=True, help="Leave out all but what a solo worker on the embedded broker needs.")
+@click.pass_obj
 def command(
+    invocation: Invocation,
     *,
     as_json: bool,
     load: bool,
@@ -54,13 +57,12 @@ def command(
     check: bool,
     kind: str | None,
     pool: str | None,
-    safe_mode: bool,
 ) -> None:
     """List the plugins with their status, its reason and what to do about it.
 
     Reads metadata only: without --load and --probe, no plugin is imported.
     """
-    selection, problems = choice(safe_mode=safe_mode)
+    selection, problems = choice(safe_mode=invocation.safe_mode)
     found = discover()
     for sentence in (*problems, *selection.idle(found)):
         click.echo(f"Warning: {sentence}", err=True)
@@ -88,7 +90,7 @@ class _Row:
 
 def document(rows: Iterable[_Row], kernel: str) -> dict[str, object]:
     """Return what ``--json`` prints. Keys are only ever added; ``schema`` is raised should one change its meaning."""
-    return {"schema": 1, "kernel": kernel, "plugins": [_as_json(row) for row in rows]}
+    return {"schema": SCHEMA, "kernel": kernel, "plugins": [_as_json(row) for row in rows]}
 
 
 def _as_json(row: _Row) -> dict[str, object]:
@@ -150,9 +152,9 @@ def _print(rows: Sequence[_Row]) -> None:
     if sys.stdout.isatty():
         _print_rich(table)
         return
-    widths = [max(len(line[column]) for line in table) for column in range(len(HEADINGS))]
-    for line in table:
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+    encoding = sys.stdout.encoding or "utf-8"
+    for line in columns(table):
+        click.echo(line.encode(encoding, errors="replace").decode(encoding))
 
 
 def _print_rich(table: Sequence[Sequence[str]]) -> None:

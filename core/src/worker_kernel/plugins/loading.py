@@ -81,7 +81,8 @@ class Plugins:
         self.warnings = tuple(warnings)
         self._causes = dict(causes or {})
         everything = tuple(declared)
-        barred = {row.name for row in self.found if row.kind is Kind.POOL and row.status not in USABLE}
+        rows = [row for row in self.found if row.kind is Kind.POOL]
+        barred = {row.name for row in rows} - {row.name for row in rows if row.status in USABLE}
         pools = {pool.name: pool for one in everything for pool in one.pools if pool.name not in barred}
         self.pools = _by_key(pools)
         self.steps = tuple(step for one in everything for step in one.steps)
@@ -169,8 +170,8 @@ class Plugins:
             return self.pools[plain]
         known = {*self.pools, *(row.name for row in self.found if row.kind is Kind.POOL and row.value)}
         installed = ", ".join(self.pools) or "none"
-        dist_hint = distribution_of(plain) if plain not in self.loops else None
-        remedy = f"\ninstall it: pip install {dist_hint}" if dist_hint else ""
+        hint = distribution_of(plain)
+        remedy = f"\ninstall it: pip install {hint}" if hint and hint.startswith("worker-pool-") else ""
         raise PluginNotFound(
             f"no pool named {name!r} is installed{did_you_mean(plain, known)}\npools installed: {installed}{remedy}"
         )

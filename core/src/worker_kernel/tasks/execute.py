@@ -18,6 +18,7 @@ from ..errors import (
     StoreUnavailable,
     TaskRevoked,
     TimeLimitExceeded,
+    WorkerLost,
 )
 from ..job import Job, Raised
 from ..outcome import Failure, Outcome, OutcomeKind
@@ -163,6 +164,9 @@ class TaskJob(Job):
             if stored:
                 self._send_errbacks()
             return self._outcome(OutcomeKind.TIMED_OUT, failure, stored=stored)
+        if exc.reason == "stop":
+            # Nothing is stored: the message goes back, and whoever runs it next stores its result.
+            return self._outcome(OutcomeKind.LOST, Failure.of(WorkerLost("the worker stopped")), stored=False)
         log.warning("Task %s[%s] was cancelled while it ran", self.task, self.id)
         failure = Failure.of(TaskRevoked("terminated"))
         stored = store_failure(self._app, self.envelope, failure, self._followups, status=REVOKED)

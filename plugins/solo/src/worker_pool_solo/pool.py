@@ -108,7 +108,7 @@ class SoloPool(Pool):
         with self._lock:
             run = self._run
         if run is not None and not run.job.is_report:
-            self._limits.cancel(run, CancelHow.RAISE)
+            run.raise_kill("stop")
         with self._lock:
             self._ends.wait_for(lambda: not self._unreported, self.config.limit_grace)
             self._stopped = True

@@ -110,7 +110,7 @@ class ThreadsPool(Pool):
             runs = self._books.running()
         for run in runs:
             if not run.job.is_report:
-                self._limits.cancel(run, CancelHow.RAISE)
+                run.raise_kill("stop")
         with self._lock:
             self._ends.wait_for(lambda: not self._unreported, self.config.limit_grace)
             self._stopped = True

@@ -1,0 +1,126 @@
+"""The pool is found before anything else is imported, and its patch runs for the worker only."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from worker_kernel.errors import PluginBroken
+from worker_kernel.patching import calls_worker, effective_pool, patch, patch_for
+
+
+@pytest.mark.parametrize(
+    ("argv", "pool"),
+    [
+        (["worker", "-P", "gevent"], "gevent"),
+        (["worker", "-Pgevent"], "gevent"),
+        (["worker", "--pool", "gevent"], "gevent"),
+        (["worker", "--pool=gevent"], "gevent"),
+        (["-A", "proj", "worker", "-P", "solo", "--pool=gevent"], "gevent"),
+        (["worker", "-P"], None),
+        (["worker", "--", "-P", "gevent"], None),
+        (["worker", "-l", "INFO"], None),
+    ],
+)
+def test_every_way_to_write_the_pool_is_seen(argv: Sequence[str], pool: str | None, tmp_path: Path) -> None:
+    assert effective_pool(argv, {}, tmp_path) == pool
+
+
+def test_the_command_line_comes_before_the_environment_before_the_file(tmp_path: Path) -> None:
+    (tmp_path / "kernel.toml").write_text('worker_pool = "file"\n')
+    environ = {"KERNEL_WORKER_POOL": "environment"}
+    assert effective_pool(["worker", "-P", "line"], environ, tmp_path) == "line"
+    assert effective_pool(["worker"], environ, tmp_path) == "environment"
+    assert effective_pool(["worker"], {}, tmp_path) == "file"
+    (tmp_path / "kernel.toml").write_text("worker_pool = 3\n")
+    assert effective_pool(["worker"], {}, tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    ("argv", "calls"),
+    [
+        (["worker"], True),
+        (["-A", "worker", "worker", "-P", "x"], True),
+        (["--app=worker", "--broker", "x://", "worker"], True),
+        (["-A", "worker", "list-plugins"], False),
+        (["list-plugins", "worker"], False),
+        (["worker", "--help"], False),
+        (["--help"], False),
+        ([], False),
+    ],
+)
+def test_only_the_command_worker_calls_for_a_patch(argv: Sequence[str], calls: bool) -> None:
+    assert calls_worker(argv) is calls
+
+
+def install(site: Path, name: str, source: str, entry: str) -> None:
+    """Write a distribution with one patch."""
+    info = site / f"{name}-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(f"[worker_kernel.patches]\n{entry}\n")
+    (site / f"{name}.py").write_text(source)
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder on ``sys.path`` for distributions."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    return tmp_path
+
+
+def test_the_patch_of_the_pool_is_run(site: Path, tmp_path: Path) -> None:
+    install(site, "wk_patch_one", "done = []\ndef run(): done.append(1)\n", "fakegreen = wk_patch_one:run")
+    assert patch_for(["worker", "-P", "fakegreen"], {}, tmp_path) == "fakegreen"
+    assert sys.modules["wk_patch_one"].done == [1]
+    assert patch_for(["worker", "-P", "wk-patch-one:fakegreen"], {}, tmp_path) == "wk-patch-one:fakegreen"
+    assert patch_for(["worker", "-P", "another:fakegreen"], {}, tmp_path) == ""
+
+
+def test_a_pool_without_a_patch_needs_none(tmp_path: Path) -> None:
+    assert patch_for(["worker", "-P", "threads"], {}, tmp_path) == ""
+    assert patch_for(["worker"], {}, tmp_path) == ""
+    assert patch("threads") is False
+
+
+def test_a_disabled_plugin_is_not_imported_for_its_patch(site: Path, tmp_path: Path) -> None:
+    install(site, "wk_patch_off", "raise RuntimeError\n", "fakeoff = wk_patch_off:run")
+    assert patch_for(["worker", "-P", "fakeoff"], {"KERNEL_PLUGINS": "x,-fakeoff"}, tmp_path) == ""
+
+
+def test_of_two_claimants_neither_is_run(site: Path, tmp_path: Path) -> None:
+    for name in ("wk_patch_a", "wk_patch_b"):
+        install(site, name, "raise RuntimeError\n", f"faketwo = {name}:run")
+    assert patch_for(["worker", "-P", "faketwo"], {}, tmp_path) == ""
+
+
+@pytest.mark.parametrize(
+    "source", ["raise RuntimeError('boom')\n", "import sys\ndef run(): sys.exit(0)\n", "run = 1\n"]
+)
+def test_a_patch_that_raises_is_a_broken_plugin(site: Path, source: str) -> None:
+    name = f"wk_patch_bad_{abs(hash(source))}"
+    install(site, name, source, f"fakebad = {name}:run")
+    with pytest.raises(PluginBroken, match=f"the patch {name}:run of {name} 1.0 for pool 'fakebad' raised"):
+        patch("fakebad")
+
+
+def test_the_patch_runs_before_anything_else_is_imported(site: Path) -> None:
+    source = (
+        "import sys\n"
+        "def run():\n"
+        "    foreign = {name.partition('.')[0] for name in sys.modules} - sys.stdlib_module_names\n"
+        "    print(sorted(name for name in foreign if name in ('attr', 'attrs', 'click', 'kombu', 'packaging')))\n"
+    )
+    install(site, "wk_patch_first", source, "fakefirst = wk_patch_first:run")
+    code = (
+        f"import sys; sys.path.insert(0, {str(site)!r}); sys.argv = ['kernel', 'worker', '-P', 'fakefirst']\n"
+        "from worker_kernel.__main__ import main; main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, cwd=site, check=False
+    )
+    assert done.stdout.splitlines()[0] == "[]"

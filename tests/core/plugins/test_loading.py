@@ -1,0 +1,443 @@
+"""Loading puts a plugin aside that cannot be loaded, and says why; the others go on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from worker_kernel import (
+    Capabilities,
+    PluginBroken,
+    PluginConflict,
+    PluginIncompatible,
+    PluginNotFound,
+    Plugins,
+    SettingsError,
+    kernel_child_init,
+    kernel_loops,
+    kernel_pools,
+)
+from worker_kernel.plugins.discovery import discover
+from worker_kernel.plugins.found import Found, Status
+from worker_kernel.plugins.selection import Selection
+
+if TYPE_CHECKING:
+    from ..conftest import Site
+
+POOL = """
+    from worker_kernel import Capabilities, PoolSpec, implements, kernel_pools
+    CONTRACT = 1
+
+    @implements(kernel_pools)
+    def pools():
+        return [PoolSpec(name="{name}", cls="{module}_heavy:Pool", capabilities=Capabilities())]
+"""
+
+HEADER = """
+    from worker_kernel import *
+    from worker_kernel import kinds
+    CONTRACT = 1
+"""
+
+
+def load(site: Site, words: str = "") -> Plugins:
+    selection, problems = Selection.read(environ={"KERNEL_PLUGINS": words})
+    assert problems == ()
+    return Plugins.survey(selection, discover([str(site.folder)]))
+
+
+def pool(site: Site, name: str, dist: str = "", source: str = POOL, **options: object) -> None:
+    module = f"{(dist or name).replace('-', '_')}_module"
+    site.module(module, source.format(name=name, module=module))
+    site.install(dist or name, {"pools": {name: module}}, **options)  # type: ignore[arg-type]  # passed on
+
+
+def plugin(site: Site, name: str, body: str) -> None:
+    site.module(f"{name}_module", HEADER + body)
+    site.install(name, {"plugins": {name: f"{name}_module"}})
+
+
+def rows(plugins: Plugins) -> dict[str, Found]:
+    return {row.name: row for row in plugins.found}
+
+
+def statuses(plugins: Plugins) -> dict[str, str]:
+    return {row.name: row.status.value for row in plugins.found}
+
+
+def test_a_pool_is_loaded_without_its_class(importable: Site) -> None:
+    pool(importable, "acme")
+    plugins = load(importable)
+    assert plugins.pools["acme"].cls == "acme_module_heavy:Pool"  # a module that does not exist
+    assert plugins.pool("acme") is plugins.pools["acme"]
+    assert statuses(plugins) == {"acme": "loaded"}
+    declares = rows(plugins)["acme"].declares
+    assert declares is not None
+    assert (declares["pools"], declares["hooks"]) == (("acme",), ("kernel_pools",))
+    assert plugins.hooks.listens(kernel_pools)
+    assert plugins.warnings == ()
+
+
+def test_the_kernels_own_steps_are_there_without_any_plugin() -> None:
+    assert [(step.name, step.owner) for step in Plugins.survey(Selection(), []).steps] == [("pool", "worker-kernel")]
+
+
+def test_steps_and_settings_belong_to_the_distribution_that_declares_them(importable: Site) -> None:
+    plugin(
+        importable,
+        "acme",
+        """
+    @implements(kernel_steps)
+    def steps():
+        return [StepSpec(name="acme.probe", blueprint=BlueprintName.WORKER, factory="x:Y", owner="somebody else")]
+
+    @implements(kernel_settings)
+    def settings():
+        return [Setting(name="acme_port", parse=kinds.whole(0), kind="whole number", options=("--acme-port",))]
+
+    @implements(kernel_transports)
+    def transports():
+        return [TransportSpec(schemes=("acme", "acmes"), alias="wk-acme", transport="x:T", asynchronous=False)]
+
+    @implements(kernel_result_stores)
+    def stores():
+        return [ResultStoreSpec(schemes=("acme",), factory="x:S")]
+
+    @implements(kernel_loops)
+    def loops():
+        return [LoopSpec(name="acmeloop", factory="x:loop", asynchronous=False)]
+    """,
+    )
+    plugins = load(importable)
+    assert [(step.name, step.owner) for step in plugins.steps[1:]] == [("acme.probe", "acme")]
+    assert [(setting.name, setting.owner) for setting in plugins.settings] == [("acme_port", "acme")]
+    assert list(plugins.transports) == ["acme", "acmes"]
+    assert list(plugins.result_stores) == ["acme"]
+    assert list(plugins.loops) == ["acmeloop"]
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        ("raise RuntimeError('boom')", "RuntimeError: boom"),
+        ("raise SystemExit", "exits at import with status 0"),
+        ("import sys; sys.exit(3)", "exits at import with status 3"),
+        ("raise BaseException('odd')", "BaseException: odd"),
+        ("class E(Exception):\n    def __str__(self): raise TypeError\nraise E", "E: its text cannot be had"),
+        ("import no_such_module", "ModuleNotFoundError: No module named 'no_such_module'"),
+        ("this is no Python", "SyntaxError: invalid syntax"),
+    ],
+)
+def test_a_plugin_that_raises_at_import_is_put_aside_and_the_others_go_on(
+    importable: Site, source: str, reason: str
+) -> None:
+    importable.module("bad_module", source)
+    importable.install("bad", {"plugins": {"bad": "bad_module"}})
+    pool(importable, "good")
+    plugins = load(importable)
+    assert statuses(plugins) == {"bad": "broken", "good": "loaded"}
+    assert rows(plugins)["bad"].reason.startswith(reason)
+    assert "KERNEL_PLUGINS=-bad" in rows(plugins)["bad"].remedy
+    assert plugins.warnings == (f"plugin bad (bad 1.0) is not used: broken: {rows(plugins)['bad'].reason}",)
+
+
+def test_an_interrupt_at_import_is_no_fault_of_the_plugin(importable: Site) -> None:
+    plugin(importable, "acme", "    raise KeyboardInterrupt")
+    with pytest.raises(KeyboardInterrupt):
+        load(importable)
+
+
+def test_a_hook_that_raises_is_named_with_plugin_and_distribution(importable: Site) -> None:
+    pool(importable, "acme", "acme-pool", POOL.replace("return", "1 / 0; return"))
+    plugins = load(importable)
+    assert rows(plugins)["acme"].reason == (
+        "ZeroDivisionError: division by zero (in hook kernel_pools of plugin acme (acme-pool 1.0))"
+    )
+    assert not plugins.hooks.listens(kernel_pools)
+
+
+@pytest.mark.parametrize(
+    ("hook", "answer", "reason"),
+    [
+        ("kernel_pools", "3", "its kernel_pools returns 3, not a list of PoolSpec"),
+        ("kernel_steps", "['x']", "not a list of StepSpec"),
+        (
+            "kernel_loops",
+            "[LoopSpec(name='l', factory='x', asynchronous=True)] * 2",
+            "it declares loop 'l' twice",
+        ),
+        (
+            "kernel_steps",
+            "[StepSpec(name='mine', blueprint=BlueprintName.WORKER, factory='x')]",
+            "call it acme.mine",
+        ),
+        (
+            "kernel_pools",
+            "[PoolSpec(name='p', cls='x', capabilities=Capabilities())]",
+            "it declares pool 'p', for which it has no entry point",
+        ),
+    ],
+)
+def test_a_plugin_that_declares_what_cannot_be_is_broken_and_leaves_nothing(
+    importable: Site, hook: str, answer: str, reason: str
+) -> None:
+    plugin(importable, "acme", f"    @implements({hook})\n    def declare(): return {answer}\n")
+    plugins = load(importable)
+    assert statuses(plugins) == {"acme": "broken"}
+    assert reason in rows(plugins)["acme"].reason
+    assert (plugins.loops, plugins.pools, len(plugins.steps)) == ({}, {}, 1)
+    assert not plugins.hooks.listens(kernel_loops)
+
+
+def test_an_implementation_with_a_parameter_that_the_hook_has_not_is_broken(importable: Site) -> None:
+    plugin(importable, "acme", "    @implements(kernel_child_init)\n    def init(nonsense): ...\n")
+    plugins = load(importable)
+    assert "nonsense" in rows(plugins)["acme"].reason
+    assert statuses(plugins) == {"acme": "broken"}
+    assert not plugins.hooks.listens(kernel_child_init)
+
+
+def test_a_pool_entry_point_must_name_the_pool_that_the_module_declares(importable: Site) -> None:
+    importable.module("acme_module", POOL.format(name="other", module="x"))
+    importable.install("acme", {"pools": {"acme": "acme_module", "other": "other_module"}})
+    importable.module("other_module", POOL.format(name="other", module="x"))
+    plugins = load(importable)
+    assert statuses(plugins) == {"acme": "broken", "other": "loaded"}
+    assert "entry point names pool 'acme', which acme_module does not declare" in rows(plugins)["acme"].reason
+
+
+def test_two_pools_of_one_module_are_loaded_together(importable: Site) -> None:
+    both = (
+        POOL.format(name="one", module="x")
+        + """
+    @implements(kernel_pools)
+    def more():
+        return [PoolSpec(name="two", cls="x:Pool", capabilities=Capabilities())]
+    """
+    )
+    importable.module("both", both)
+    importable.install("acme", {"pools": {"one": "both", "two": "both"}})
+    assert list(load(importable).pools) == ["one", "two"]
+
+
+@pytest.mark.parametrize(
+    ("contract", "reason", "remedy"),
+    [
+        ("", "does not state the CONTRACT", "set CONTRACT = 1 in it"),
+        ("CONTRACT = '1'", "does not state the CONTRACT", "pip install --upgrade acme"),
+        ("CONTRACT = 0", "written for contract 0, this kernel has contract 1", "pip install --upgrade acme"),
+        ("CONTRACT = 9", "written for contract 9, this kernel has contract 1", "pip install --upgrade worker-kernel"),
+    ],
+)
+def test_another_contract_is_incompatible(importable: Site, contract: str, reason: str, remedy: str) -> None:
+    importable.module("acme_module", contract)
+    importable.install("acme", {"plugins": {"acme": "acme_module"}})
+    row = rows(load(importable))["acme"]
+    assert row.status is Status.INCOMPATIBLE
+    assert reason in row.reason
+    assert remedy in row.remedy
+
+
+LOOP = """
+    @implements(kernel_loops)
+    def loops():
+        return [LoopSpec(name='theirs', factory='x', asynchronous=True)]
+"""
+OPTION = """
+    @implements(kernel_settings)
+    def settings():
+        return [Setting(name='{}_port', parse=kinds.whole(0), kind='number', options=('--port',))]
+"""
+
+
+@pytest.mark.parametrize(("body", "what"), [(LOOP, "loop 'theirs'"), (OPTION, "option '--port'")])
+def test_two_plugins_that_declare_one_thing_are_in_conflict_with_both_named(
+    importable: Site, body: str, what: str
+) -> None:
+    plugin(importable, "one", body.format("one"))
+    plugin(importable, "two", body.format("two"))
+    plugins = load(importable)
+    assert statuses(plugins) == {"one": "conflict", "two": "conflict"}
+    assert rows(plugins)["one"].reason == f"it declares {what}, and so does two (two 1.0)"
+    assert (plugins.loops, plugins.settings) == ({}, ())
+    assert statuses(load(importable, "-two")) == {"one": "loaded", "two": "disabled"}
+
+
+def test_what_the_kernel_itself_declares_cannot_be_declared_again(importable: Site) -> None:
+    plugin(
+        importable,
+        "acme",
+        """
+    @implements(kernel_steps)
+    def steps():
+        return [StepSpec(name="pool", blueprint=BlueprintName.WORKER, factory="x:Y")]
+    """,
+    )
+    plugins = load(importable)
+    assert rows(plugins)["acme"].reason == "it declares worker step 'pool', and so does the kernel itself"
+    assert [step.owner for step in plugins.steps] == ["worker-kernel"]
+
+
+@pytest.mark.parametrize("words", ["-acme", "-acme:acme"])
+def test_a_disabled_plugin_is_not_imported(importable: Site, words: str) -> None:
+    plugin(importable, "acme", "    raise SystemExit")
+    assert statuses(load(importable, words)) == {"acme": "disabled"}
+
+
+def test_commands_are_not_imported(importable: Site) -> None:
+    importable.module("acme_module", "raise SystemExit")
+    importable.install("acme", {"commands": {"acme": "acme_module:command"}})
+    assert statuses(load(importable)) == {"acme": "ready"}
+
+
+def test_a_pool_and_a_plugin_of_one_name_live_side_by_side(importable: Site) -> None:
+    importable.module("a_module", POOL.format(name="acme", module="x"))
+    importable.module("b_module", HEADER + LOOP)
+    importable.install("acme", {"pools": {"acme": "a_module"}, "plugins": {"acme": "b_module"}})
+    plugins = load(importable)
+    assert [row.status for row in plugins.found] == [Status.LOADED, Status.LOADED]
+    assert (list(plugins.pools), list(plugins.loops)) == (["acme"], ["theirs"])
+
+
+def test_an_unknown_pool_gets_did_you_mean_and_what_is_installed(importable: Site) -> None:
+    pool(importable, "threads")
+    with pytest.raises(PluginNotFound) as caught:
+        load(importable).pool("threds")
+    assert str(caught.value).splitlines() == [
+        "no pool named 'threds' is installed; did you mean 'threads'?",
+        "pools installed: threads",
+    ]
+    assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize("name", ["prefork", "processes"])
+def test_a_pool_of_ours_that_is_not_installed_says_what_to_install(importable: Site, name: str) -> None:
+    with pytest.raises(PluginNotFound, match="install it: pip install worker-pool-prefork"):
+        load(importable).pool(name)
+
+
+def test_processes_means_prefork(importable: Site) -> None:
+    pool(importable, "prefork")
+    assert load(importable).pool("processes").name == "prefork"
+
+
+def test_a_chosen_pool_that_is_broken_says_why_and_chains_the_cause(importable: Site) -> None:
+    pool(importable, "acme", source="raise RuntimeError('boom')")
+    with pytest.raises(PluginBroken) as caught:
+        load(importable).pool("acme")
+    assert isinstance(caught.value.__cause__, RuntimeError)
+    assert (caught.value.plugin, caught.value.dist, caught.value.version) == ("acme", "acme", "1.0")
+    assert "pool acme (acme 1.0) cannot be used: broken: RuntimeError: boom" in str(caught.value)
+    assert caught.value.exit_code == 3
+    assert len(str(caught.value).splitlines()) <= 5
+
+
+def test_a_chosen_pool_whose_library_is_not_installed_cannot_be_used(importable: Site) -> None:
+    pool(importable, "acme", requires=("no-such-library",))
+    with pytest.raises(PluginBroken, match="unavailable: no-such-library: not installed\npip install no-such-library"):
+        load(importable).pool("acme")
+
+
+def test_a_chosen_pool_for_another_kernel_is_incompatible(importable: Site) -> None:
+    pool(importable, "acme", requires=("worker-kernel>=99",))
+    with pytest.raises(PluginIncompatible, match="needs >=99"):
+        load(importable).pool("acme")
+
+
+def test_a_chosen_pool_that_two_distributions_claim_is_a_conflict_until_one_is_picked(importable: Site) -> None:
+    pool(importable, "acme", "acme-one")
+    pool(importable, "acme", "acme-two")
+    with pytest.raises(PluginConflict) as caught:
+        load(importable).pool("acme")
+    assert "acme-one 1.0" in str(caught.value)
+    assert "acme-two 1.0" in str(caught.value)
+    assert "KERNEL_PLUGINS=+acme-one:acme" in str(caught.value)
+    picked = load(importable, "+acme-two:acme")
+    assert picked.pool("acme").cls == picked.pool("acme-two:acme").cls == "acme_two_module_heavy:Pool"
+
+
+def test_a_chosen_pool_that_is_disabled_is_not_found_and_says_by_what(importable: Site) -> None:
+    pool(importable, "acme")
+    with pytest.raises(PluginNotFound, match="disabled: by KERNEL_PLUGINS=-acme"):
+        load(importable, "-acme").pool("acme")
+
+
+def test_a_pool_can_be_named_by_its_class(importable: Site) -> None:
+    importable.module(
+        "own.pool",
+        """
+    from worker_kernel import Capabilities, Pool
+    class Mine(Pool):
+        capabilities = Capabilities()
+    class Bare(Pool): ...
+    other = 3
+    """,
+    )
+    plugins = load(importable)
+    assert plugins.pool("own.pool:Mine").cls == "own.pool:Mine"
+    assert plugins.pool("own.pool:Mine").capabilities == Capabilities()
+    with pytest.raises(PluginBroken, match="not a subclass"):
+        plugins.pool("own.pool:other")
+    with pytest.raises(PluginBroken, match="'capabilities' is not a Capabilities record"):
+        plugins.pool("own.pool:Bare")
+    with pytest.raises(PluginBroken, match="cannot be imported: AttributeError"):
+        plugins.pool("own.pool:NoSuch")
+    with pytest.raises(PluginNotFound, match=r"No module named 'own\.no_such'"):
+        plugins.pool("own.no_such:Pool")
+
+
+def test_load_object_names_the_owner_of_what_cannot_be_imported(importable: Site) -> None:
+    importable.module("acme", "raise SystemExit(4)")
+    with pytest.raises(PluginBroken, match="acme:Step of acme-dist cannot be imported: exits at import with status 4"):
+        load(importable).load_object("acme:Step", "acme-dist")
+
+
+def test_install_hints_are_given_for_what_is_not_installed_only(importable: Site) -> None:
+    importable.module("hub_module")
+    importable.install("worker-hub", {"plugins": {"hub": "hub_module"}})
+    plugins = load(importable)
+    assert plugins.install_hint("hub") is None
+    assert plugins.install_hint("consumer") == "worker-loops"
+    assert plugins.install_hint("autoscaler") == "worker-autoscale"
+    assert plugins.install_hint("acme.step") is None
+
+
+def test_why_a_step_of_an_installed_plugin_is_absent_is_told(importable: Site) -> None:
+    importable.module("hub_module")
+    importable.install("worker-hub", {"plugins": {"hub": "hub_module"}})
+    assert load(importable).why_absent("timer") is None
+    why = load(importable, "-hub").why_absent("timer")
+    assert why == "plugin hub (worker-hub 1.0) is disabled: by KERNEL_PLUGINS=-hub\nleave out KERNEL_PLUGINS=-hub"
+    assert load(importable).why_absent("acme.step") is None
+
+
+def test_boot_ends_where_a_demanded_plugin_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(PluginNotFound, match=r"plugin 'acme' is not installed \(KERNEL_PLUGINS=\+acme\)"):
+        Plugins.load(environ={"KERNEL_PLUGINS": "+acme"}, directory=tmp_path)
+    with pytest.raises(PluginNotFound, match="is not installed"):
+        Plugins.load(wanted=["acme"], environ={}, directory=tmp_path)
+
+
+def test_boot_ends_where_a_demanded_plugin_is_broken(importable: Site, tmp_path: Path) -> None:
+    plugin(importable, "acme", "    raise RuntimeError('boom')")
+    with pytest.raises(PluginBroken, match="boom"):
+        Plugins.load(environ={"KERNEL_PLUGINS": "+acme"}, directory=tmp_path)
+    plugins = Plugins.load(environ={}, directory=tmp_path)
+    assert any("acme (acme 1.0) is not used: broken: RuntimeError: boom" in line for line in plugins.warnings)
+
+
+def test_boot_ends_where_the_choice_cannot_be_understood(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="KERNEL_PLUGINS=acme: expected"):
+        Plugins.load(environ={"KERNEL_PLUGINS": "acme"}, directory=tmp_path)
+
+
+def test_the_plugins_of_this_workspace_load_without_a_warning(tmp_path: Path) -> None:
+    plugins = Plugins.load(environ={}, directory=tmp_path)
+    assert plugins.warnings == ()
+    assert {"solo", "threads"} <= set(plugins.pools)
+    assert {"timer", "hub", "pool", "consumer"} <= {step.name for step in plugins.steps}
+    assert "sqlite" in plugins.transports
+    assert "sqlite" in plugins.result_stores
+    assert {"asynloop", "synloop"} <= set(plugins.loops)
