@@ -99,6 +99,7 @@ class Run(abc.ABC):
             else:
                 self.job.prepare()
                 with self, self, self, self:  # see the module's docstring: one layer more than reasons to raise
+                    self._open_window()
                     try:
                         value = self.job.call()
                     except BaseException as exc:  # noqa: BLE001  (SystemExit and the like fail the task only)
@@ -226,13 +227,13 @@ class Run(abc.ABC):
     # -- the window around the call
 
     def __enter__(self) -> None:
-        if self._open:
-            return
+        """Open nothing: what arrived while it opened here would leave a layer that nobody closes."""
+
+    def _open_window(self) -> None:
         with self._lock:
             if self._phase is _Phase.ABANDONED:
                 raise JobKilled
             if self._early is not None:
-                self._phase = _Phase.OVER
                 raise self._early
             self._open = True
             self._phase = _Phase.CALLING
@@ -244,7 +245,7 @@ class Run(abc.ABC):
             return
         with self._lock:
             self._open = False
-            if self._phase is _Phase.CALLING:
+            if self._phase is not _Phase.ABANDONED:
                 self._phase = _Phase.OVER
             self._retract()
             self._closed = True
@@ -270,12 +271,12 @@ class ThreadRun(Run):
     """
 
     def _deliver(self, exc: BaseException) -> None:
-        def arrive(cls: type) -> BaseException:
+        def arrive(cls: type, *made: object) -> BaseException:
             self._arrived(exc)
             return exc
 
-        # The interpreter takes a class only, and calls it on arrival. This one makes our exception, so that the task
-        # sees the very instance, with its arguments, and we learn that it has arrived.
+        # The interpreter takes a class only, and calls it on arrival (CPython 3.11: perhaps again, with what it made).
+        # This one makes our exception, so that the task sees the very instance, and we learn that it has arrived.
         courier = type(type(exc).__name__, (type(exc),), {"__new__": arrive})
         _set_async_exc(self.thread, courier)
 

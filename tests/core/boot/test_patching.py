@@ -99,10 +99,14 @@ def test_of_two_claimants_neither_is_run(site: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "source", ["raise RuntimeError('boom')\n", "import sys\ndef run(): sys.exit(0)\n", "run = 1\n"]
+    ("name", "source"),
+    [
+        ("wk_patch_raises", "raise RuntimeError('boom')\n"),
+        ("wk_patch_exits", "import sys\ndef run(): sys.exit(0)\n"),
+        ("wk_patch_number", "run = 1\n"),
+    ],
 )
-def test_a_patch_that_raises_is_a_broken_plugin(site: Path, source: str) -> None:
-    name = f"wk_patch_bad_{abs(hash(source))}"
+def test_a_patch_that_raises_is_a_broken_plugin(site: Path, name: str, source: str) -> None:
     install(site, name, source, f"fakebad = {name}:run")
     with pytest.raises(PluginBroken, match=f"the patch {name}:run of {name} 1.0 for pool 'fakebad' raised"):
         patch("fakebad")

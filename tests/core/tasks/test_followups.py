@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tests.core.tasks.conftest import Lab
+
     from worker_kernel import App, Envelope
 
 
@@ -57,7 +58,11 @@ def test_a_chain_goes_on_with_the_value_and_carries_its_rest(lab: Lab) -> None:
     task.apply_async([1, 2], chain=following)
     lab.run()
     second = lab.envelope()
-    assert (second.id, body(second)[0], body(second)[2]["chain"][0]["options"]["task_id"]) == ("second", [3, 10], "third")
+    assert (second.id, body(second)[0], body(second)[2]["chain"][0]["options"]["task_id"]) == (
+        "second",
+        [3, 10],
+        "third",
+    )
     lab.job(second).run()
     third = lab.envelope()
     assert (third.id, body(third)[0], body(third)[2]["chain"]) == ("third", [13, 100], None)
@@ -207,7 +212,9 @@ def test_max_retries_none_never_ends(lab: Lab) -> None:
 
 
 def test_a_retry_may_change_the_call(lab: Lab) -> None:
-    task = lab.task(lambda self, x: self.retry(args=[x + 1], countdown=5, queue=f"{lab.queue}-slow"), bind=True, name="r")
+    task = lab.task(
+        lambda self, x: self.retry(args=[x + 1], countdown=5, queue=f"{lab.queue}-slow"), bind=True, name="r"
+    )
     task.delay(1)
     lab.run()
     assert body(lab.envelope(f"{lab.queue}-slow"))[0] == [2]

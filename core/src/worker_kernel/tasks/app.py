@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC
+from types import MappingProxyType
 from typing import Any, ParamSpec, TypeVar, Unpack, cast, overload
 
 from ..application import BrokerInfo, Envelope, TaskOptions
@@ -78,6 +79,7 @@ class App:
         given = {"broker_url": broker_url, "result_backend": result_backend, **settings}
         self._declared = {key: value for key, value in given.items() if value is not None}
         self._tasks: dict[str, Task[..., Any]] = {}
+        self._options: Mapping[str, TaskOptions] | None = None
         self._lock = threading.RLock()
         self._configuration: Configuration | None = None
 
@@ -114,6 +116,7 @@ class App:
                     "give one of them another name with @app.task(name=...)"
                 )
             self._tasks[name] = task
+            self._options = None
         return task
 
     def find_task(self, name: str) -> Task[..., Any]:
@@ -230,6 +233,7 @@ class App:
         with self._lock:
             self.close()
             self.join_blocks = join_blocks
+            self._options = None
             self._configuration = Configuration(settings, plugins)
 
     @property
@@ -243,12 +247,15 @@ class App:
 
     def tasks(self) -> Mapping[str, TaskOptions]:
         """See `Application.tasks`. Before `configure`, options that tasks leave open have their defaults."""
-        with self._lock:
-            known = sorted(self._tasks.items())
-        configuration = self._configuration
-        settings = None if configuration is None else configuration.settings
-        fallback = {} if settings is None else {option: settings[name] for option, name in _FALLBACK.items()}
-        return {name: task.options(fallback) for name, task in known}
+        options = self._options
+        if options is None:
+            with self._lock:
+                configuration = self._configuration
+                settings = None if configuration is None else configuration.settings
+                fallback = {} if settings is None else {option: settings[name] for option, name in _FALLBACK.items()}
+                known = {name: task.options(fallback) for name, task in sorted(self._tasks.items())}
+                options = self._options = MappingProxyType(known)
+        return options
 
     def broker(self) -> BrokerInfo:
         """See `Application.broker`."""
@@ -387,6 +394,7 @@ class App:
             with self._lock:
                 if self._configuration is None:
                     self._configuration = self._read()
+                    self._options = None
                 configuration = self._configuration
         return configuration
 

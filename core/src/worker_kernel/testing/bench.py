@@ -19,6 +19,9 @@ from ..pool import Pool, PoolConfig, PoolStatistics
 from .fake_job import FakeJob
 from .recording import PATIENCE, RecordingListener, eventually
 
+GRACE = 5.0
+"""Seconds that a task may take to end once it was hit: a busy machine does not turn it into a zombie."""
+
 
 class PoolMaker:
     """What the author of a pool supplies; the root of `PoolContract`."""
@@ -177,7 +180,7 @@ def with_bench(
     """
     listener = RecordingListener(raising=raising, patience=maker.patience)
     allowed = slots if maker.capabilities.concurrency is not Support.REFUSED else 1
-    pool = maker.make_pool(PoolConfig(**{"limit": allowed, "listener": listener, "limit_grace": 0.3, **options}))
+    pool = maker.make_pool(PoolConfig(**{"limit": allowed, "listener": listener, "limit_grace": GRACE, **options}))
     bench = Bench(pool, listener, allowed, maker.patience)
     before = set(threading.enumerate())
 

@@ -146,9 +146,9 @@ class ModelPromises(PoolMaker):
     """The part of `PoolContract` that tries what nobody thought of."""
 
     @settings(
-        max_examples=40,
+        max_examples=60,
+        derandomize=True,
         deadline=None,
-        database=None,
         phases=[Phase.explicit, Phase.generate, Phase.shrink],
         suppress_health_check=[HealthCheck.differing_executors, HealthCheck.too_slow],
     )
