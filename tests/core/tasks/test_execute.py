@@ -85,7 +85,7 @@ def test_wrong_arguments_fail_the_task(lab: Lab) -> None:
 
 
 def test_a_value_that_json_cannot_carry_fails_the_task_with_the_reason(lab: Lab) -> None:
-    result = lab.task(lambda: object(), name="opaque").delay()
+    result = lab.task(object, name="opaque").delay()
     outcome = lab.run(result)
     assert (outcome.kind, outcome.stored) == (OutcomeKind.FAILED, True)
     assert "object is not JSON-serialisable" in str(result.result)
@@ -264,7 +264,7 @@ def test_a_result_is_ignored_as_the_closest_says(
 
 
 def test_an_ignored_result_need_not_be_json(lab: Lab) -> None:
-    lab.task(lambda: object(), name="opaque", ignore_result=True).delay()
+    lab.task(object, name="opaque", ignore_result=True).delay()
     assert lab.run().kind is OutcomeKind.SUCCEEDED
 
 
