@@ -81,6 +81,13 @@ def test_a_failure_calls_errbacks_with_the_id_and_fails_the_rest_of_the_chain(la
     assert lab.store.metas["next"]["result"] == lab.store.metas[result.id]["result"]
 
 
+def test_the_rest_of_a_chain_fails_also_where_the_failed_task_keeps_no_result(lab: Lab) -> None:
+    task, failing = lab.task(add), lab.task(fail, ignore_result=True)
+    failing.apply_async(chain=[{**task.s(1), "options": {"task_id": "last"}}])
+    assert lab.run().stored is True
+    assert [(meta["task_id"], meta["status"]) for meta in lab.store.history] == [("last", "FAILURE")]
+
+
 def test_options_of_a_signature_hold(lab: Lab) -> None:
     task = lab.task(add)
     options = {"queue": f"{lab.queue}-other", "priority": 3, "time_limit": 5, "countdown": 60, "headers": {"a": 1}}

@@ -196,18 +196,17 @@ class App:
             **cast("SendOptions", given),
         )
 
-    def send(self, outgoing: Outgoing, *, retry: bool = True, policy: Mapping[str, float | None] | None = None) -> None:
-        """Send a finished message.
-
-        Args:
-            outgoing: the message and its queue.
-            retry: whether to try again when the broker cannot be reached.
-            policy: how, see `publishing.POLICY`.
+    def send(self, outgoing: Outgoing) -> None:
+        """Send a finished message, trying again as the settings say.
 
         Raises:
             BrokerUnavailable: the broker cannot be reached.
         """
-        self._configured().publisher.publish(outgoing.message, outgoing.queue, policy=(policy or {}) if retry else None)
+        settings = self.settings
+        policy = cast("Mapping[str, float | None]", settings["task_publish_retry_policy"])
+        self._configured().publisher.publish(
+            outgoing.message, outgoing.queue, policy=policy if settings.get_bool("task_publish_retry") else None
+        )
 
     def AsyncResult(self, id: str) -> AsyncResult:  # noqa: A002, N802  (Celery's names)
         """Return the result of the task with this id; nothing is looked up yet."""
