@@ -60,11 +60,17 @@ if TYPE_CHECKING:
     from .clock import (
         SystemClock as SystemClock,
     )
+    from .control.registry import (
+        Commands as Commands,
+    )
     from .errors import (
         AppNotLoaded as AppNotLoaded,
     )
     from .errors import (
         BrokerUnavailable as BrokerUnavailable,
+    )
+    from .errors import (
+        ControlError as ControlError,
     )
     from .errors import (
         ExitCode as ExitCode,
@@ -312,6 +318,9 @@ if TYPE_CHECKING:
     from .loop import (
         StopRequest as StopRequest,
     )
+    from .loopcalls import (
+        LoopCalls as LoopCalls,
+    )
     from .outcome import (
         Failure as Failure,
     )
@@ -380,6 +389,12 @@ if TYPE_CHECKING:
     )
     from .slots import (
         Ticket as Ticket,
+    )
+    from .status import (
+        Status as Status,
+    )
+    from .status import (
+        WorkerState as WorkerState,
     )
     from .tasks.app import (
         App as App,
@@ -526,6 +541,11 @@ _HOMES = {
     "AsyncResult": ".tasks.results",
     "ResultStore": ".tasks.results",
     "Task": ".tasks.task",
+    "ControlError": ".errors",
+    "Status": ".status",
+    "WorkerState": ".status",
+    "LoopCalls": ".loopcalls",
+    "Commands": ".control.registry",
     "Worker": ".worker",
 }
 
@@ -545,8 +565,10 @@ __all__ = [
     "CancelReply",
     "Capabilities",
     "Clock",
+    "Commands",
     "Consumer",
     "ControlCommandSpec",
+    "ControlError",
     "Drive",
     "Effect",
     "Envelope",
@@ -568,6 +590,7 @@ __all__ = [
     "Layer",
     "LeaseLost",
     "Limits",
+    "LoopCalls",
     "LoopSpec",
     "MaxRetriesExceeded",
     "MessageInvalid",
@@ -607,6 +630,7 @@ __all__ = [
     "SoftTimeLimitExceeded",
     "Source",
     "Start",
+    "Status",
     "Step",
     "StepContext",
     "StepCycle",
@@ -636,6 +660,7 @@ __all__ = [
     "Value",
     "Worker",
     "WorkerLost",
+    "WorkerState",
     "implements",
     "kernel_autoscale_policies",
     "kernel_child_exit",
