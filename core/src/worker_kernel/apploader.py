@@ -102,7 +102,7 @@ def _raised(asked: str, module_name: str, exc: BaseException) -> AppNotLoaded:
 
 
 def _told(exc: BaseException) -> str:
-    text = " ".join(str(exc).split())
+    text = " ".join(str(exc.msg if isinstance(exc, SyntaxError) else exc).split())
     return f"{type(exc).__name__}: {text[:200]}" if text else type(exc).__name__
 
 

@@ -349,7 +349,7 @@ class Limits:
         """End the watchdog. Runs that go on have no limits any more. Idempotent."""
         self._deadlines.stop()
 
-    def _at(self, run: Run, when: float, action: Callable[[], None], *, guarded: bool = False) -> None:
+    def _at(self, run: Run, when: float, action: Callable[[], object], *, guarded: bool = False) -> None:
         deadline = self._deadlines.at(when, action, guarded=guarded)
         run._deadlines.append(deadline)  # noqa: SLF001
         if not run.calling:  # `end` may have come first

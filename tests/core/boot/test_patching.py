@@ -87,9 +87,28 @@ def test_a_pool_without_a_patch_needs_none(tmp_path: Path) -> None:
     assert patch("threads") is False
 
 
-def test_a_disabled_plugin_is_not_imported_for_its_patch(site: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "words", "configured"),
+    [
+        ([], "x,-fakeoff", ""),
+        ([], "", 'plugins = ["-fakeoff"]'),
+        ([], "", 'plugins = "-fakeoff"'),
+        ([], "-fakeoff", 'plugins = ["+fakeoff"]'),
+        (["--safe-mode"], "", ""),
+    ],
+)
+def test_a_disabled_plugin_is_not_imported_for_its_patch(
+    arguments: list[str], words: str, configured: str, site: Path, tmp_path: Path
+) -> None:
     install(site, "wk_patch_off", "raise RuntimeError\n", "fakeoff = wk_patch_off:run")
-    assert patch_for(["worker", "-P", "fakeoff"], {"KERNEL_PLUGINS": "x,-fakeoff"}, tmp_path) == ""
+    (tmp_path / "kernel.toml").write_text(configured)
+    assert patch_for(["worker", "-P", "fakeoff", *arguments], {"KERNEL_PLUGINS": words}, tmp_path) == ""
+
+
+def test_a_plugin_that_a_later_word_takes_back_is_patched_for(site: Path, tmp_path: Path) -> None:
+    install(site, "wk_patch_back", "def run(): pass\n", "fakeback = wk_patch_back:run")
+    (tmp_path / "kernel.toml").write_text('plugins = ["-fakeback"]')
+    assert patch_for(["worker", "-P", "fakeback"], {"KERNEL_PLUGINS": "+fakeback"}, tmp_path) == "fakeback"
 
 
 def test_of_two_claimants_neither_is_run(site: Path, tmp_path: Path) -> None:

@@ -135,6 +135,23 @@ def test_what_takes_part_depends_on_the_broker() -> None:
     assert "hub" not in steps("sqlite:///jobs.db?hub=0")
 
 
+def test_an_application_has_its_say(tmp_path: Path) -> None:
+    (tmp_path / "acme_tasks.py").write_text(
+        "from worker_kernel import App\n"
+        "app = App('acme', broker_url='sqlite:///jobs.db?hub=0')\n"
+        "@app.task\ndef add(a, b): return a + b\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "worker_kernel", "-A", "acme_tasks", "graph", "-P", "solo", "--blueprint", "worker"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=True,
+    )
+    assert [line.split()[1] for line in done.stdout.splitlines()[1:]] == ["timer", "pool", "consumer"]
+
+
 def test_drawing_connects_to_nothing_and_opens_no_file(tmp_path: Path) -> None:
     run("-P", "solo")
     assert list(tmp_path.iterdir()) == []

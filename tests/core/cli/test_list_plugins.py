@@ -208,6 +208,30 @@ def test_safe_mode_disables_what_others_brought(installed: list[Found]) -> None:
     assert listed(safe_mode=True)["green"]["reason"] == "by --safe-mode"
 
 
+def test_the_text_says_what_a_probe_told(installed: list[Found], monkeypatch: pytest.MonkeyPatch) -> None:
+    told = {
+        "worker_autoscale": Probe(verdict=Verdict.OK, seconds=0.254, modules=3, threads=2),
+        "worker_pool_threads": Probe(verdict=Verdict.KILLED, message="kills the interpreter: SIGSEGV"),
+        "acme_green": Probe(verdict=Verdict.EXITS, message="exits at import with status 3"),
+        "acme.cli:dump": Probe(verdict=Verdict.OK, seconds=0.01, modules=1, threads=0),
+    }
+    limits = []
+
+    def fake(value: str, *, limit: float) -> Probe:
+        limits.append(limit)
+        return told[value]
+
+    monkeypatch.setattr(list_plugins, "probe", fake)
+    lines = {line.split()[0]: line for line in run("--probe", "--probe-limit", "2.5").stdout.splitlines()}
+    assert lines["autoscale"].endswith("imported in 0.25 s, 3 modules, 2 threads")
+    assert lines["dump"].endswith("imported in 0.01 s, 1 module")
+    assert " broken kills the interpreter: SIGSEGV (" in " ".join(lines["threads"].split())
+    assert lines["threads"].count("SIGSEGV") == 1
+    assert "incompatible" in lines["green"]
+    assert lines["green"].endswith("probe: exits at import with status 3")
+    assert limits == [2.5] * 4
+
+
 def test_the_limit_of_a_probe_is_more_than_nothing(installed: list[Found]) -> None:
     run("--probe", "--probe-limit", "0", code=2)
 

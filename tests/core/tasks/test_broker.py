@@ -136,7 +136,7 @@ class Connections:
 
 def test_one_thread_uses_one_connection(lab: Lab) -> None:
     connect = Connections()
-    publisher = Publisher(connect, "memory://")
+    publisher = Publisher(connect, lambda: "memory://")
     for number in range(20):
         publisher.publish(wire(number), lab.queue, policy=None)
     assert len(connect.made) == 1
@@ -147,7 +147,7 @@ def test_one_thread_uses_one_connection(lab: Lab) -> None:
 
 def test_many_threads_lose_nothing_and_keep_a_bounded_number_of_connections(lab: Lab) -> None:
     connect = Connections()
-    publisher = Publisher(connect, "memory://")
+    publisher = Publisher(connect, lambda: "memory://")
 
     def send() -> None:
         for number in range(25):
@@ -167,7 +167,7 @@ def test_many_threads_lose_nothing_and_keep_a_bounded_number_of_connections(lab:
 
 def test_a_connection_on_which_sending_failed_is_not_used_again() -> None:
     connect = Connections("amqp://127.0.0.1:1//")
-    publisher = Publisher(connect, "amqp://shown")
+    publisher = Publisher(connect, lambda: "amqp://shown")
     for _ in range(2):
         with pytest.raises(BrokerUnavailable, match="amqp://shown"):
             publisher.publish(wire(), "q", policy=None)
@@ -176,7 +176,7 @@ def test_a_connection_on_which_sending_failed_is_not_used_again() -> None:
 
 
 def test_sending_is_tried_again_as_the_policy_says() -> None:
-    publisher = Publisher(Connections("amqp://127.0.0.1:1//"), "amqp://shown")
+    publisher = Publisher(Connections("amqp://127.0.0.1:1//"), lambda: "amqp://shown")
     policy = {"max_retries": 1, "interval_start": 0.0, "interval_step": 0.0}
     with pytest.raises(BrokerUnavailable) as caught:
         publisher.publish(wire(), "q", policy=policy)
@@ -185,7 +185,7 @@ def test_sending_is_tried_again_as_the_policy_says() -> None:
 
 def test_an_interrupted_send_costs_its_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     connect = Connections()
-    publisher = Publisher(connect, "memory://")
+    publisher = Publisher(connect, lambda: "memory://")
 
     def interrupt(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
@@ -199,7 +199,7 @@ def test_an_interrupted_send_costs_its_connection(monkeypatch: pytest.MonkeyPatc
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this platform")
 def test_a_forked_child_opens_its_own_connection_and_leaves_the_parents_alone(tmp_path: Any) -> None:
     connect = Connections("filesystem://")
-    publisher = Publisher(connect, "memory://")
+    publisher = Publisher(connect, lambda: "memory://")
     publisher._connect = lambda: kombu.Connection(
         "filesystem://", transport_options={"data_folder_in": str(tmp_path), "data_folder_out": str(tmp_path)}
     )

@@ -131,24 +131,36 @@ def test_the_store_is_told_how_long_results_are_kept(make_lab: Callable[..., Lab
 @pytest.mark.parametrize(
     ("stored", "kind", "args"),
     [
-        ({"exc_type": "ValueError", "exc_message": ["x"], "exc_module": "builtins"}, ValueError, ("x",)),
-        ({"exc_type": "ValueError", "exc_message": "x", "exc_module": "builtins"}, ValueError, ("x",)),
-        ({"exc_type": "OwnError", "exc_message": [1], "exc_module": __name__}, OwnError, (1,)),
-        ({"exc_type": "TimeLimitExceeded", "exc_message": [3], "exc_module": "billiard.exceptions"}, TimeLimitExceeded, (3,)),
-        ({"exc_type": "WorkerLostError", "exc_message": ["k"], "exc_module": "billiard.exceptions"}, WorkerLost, ("k",)),
+        (("builtins", "ValueError", ["x"]), ValueError, ("x",)),
+        (("builtins", "ValueError", "x"), ValueError, ("x",)),
+        ((__name__, "OwnError", [1]), OwnError, (1,)),
+        (("billiard.exceptions", "TimeLimitExceeded", [3]), TimeLimitExceeded, (3,)),
+        (("billiard.exceptions", "WorkerLostError", ["k"]), WorkerLost, ("k",)),
     ],
-)  # fmt: skip
-def test_a_stored_exception_has_its_own_class(stored: Any, kind: type[Exception], args: tuple[object, ...]) -> None:
-    exc = exception_from(stored)
+)
+def test_a_stored_exception_has_its_own_class(
+    stored: tuple[str, str, object], kind: type[Exception], args: tuple[object, ...]
+) -> None:
+    exc = exception_from(dict(zip(("exc_module", "exc_type", "exc_message"), stored, strict=True)))
     assert type(exc) is kind
     assert exc.args == args
 
 
 @pytest.mark.parametrize(
     ("module", "kind"),
-    [("os", "system"), ("builtins", "SystemExit"), ("builtins", "print"), ("antigravity", "Error"), ("json", "decoder.x"),
-     ("builtins", "int"), ("never.imported", "Odd"), (None, "Odd"), (__name__, "Picky"), ("", "")],
-)  # fmt: skip
+    [
+        ("os", "system"),
+        ("builtins", "SystemExit"),
+        ("builtins", "print"),
+        ("builtins", "int"),
+        ("antigravity", "Error"),
+        ("json", "decoder.x"),
+        ("never.imported", "Odd"),
+        (None, "Odd"),
+        (__name__, "Picky"),
+        ("", ""),
+    ],
+)
 def test_what_is_stored_decides_nothing_about_this_process(module: Any, kind: str) -> None:
     import sys
 
@@ -170,9 +182,18 @@ def test_whatever_is_stored_as_an_exception_one_can_be_made_of_it(stored: object
 
 @pytest.mark.parametrize(
     "value",
-    [datetime(2030, 1, 1, tzinfo=UTC), uuid.uuid4(), Decimal("1.5"), b"bytes", b"\xff\xfe", [{"a": Decimal(2)}], 1.5, None],
+    [
+        datetime(2030, 1, 1, tzinfo=UTC),
+        uuid.UUID(int=5),
+        Decimal("1.5"),
+        b"bytes",
+        b"\xff",
+        [{"a": Decimal(2)}],
+        1.5,
+        None,
+    ],
     ids=repr,
-)  # fmt: skip
+)
 def test_values_beyond_json_come_back_as_with_celery(value: object) -> None:
     stored = json.loads(json.dumps(plain(value)))
     assert revived(stored) == value

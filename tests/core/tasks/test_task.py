@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import pytest
 
-from worker_kernel import App, SettingsError, TaskNotRegistered, TaskOptions, UsageError
+from worker_kernel import App, Application, SettingsError, TaskNotRegistered, TaskOptions, UsageError
+from worker_kernel.apploader import is_application
 from worker_kernel.tasks.naming import find_origin, nearest, task_name
 
 if TYPE_CHECKING:
@@ -79,6 +80,11 @@ def test_options_that_a_task_leaves_open_are_the_settings(make_lab: Callable[...
         name="own", acks_late=True, reject_on_worker_lost=False, acks_on_timeout=False, rate_limit="7", time_limit=9,
         soft_time_limit=2,
     )  # fmt: skip
+
+
+def test_an_app_is_an_application(lab: Lab) -> None:
+    application: Application = lab.app
+    assert is_application(application)
 
 
 def test_tasks_can_be_listed_before_anything_is_read() -> None:

@@ -100,8 +100,13 @@ class _ForgivingWindow(Window):
 
     def run(self, call: Callable[[], object]) -> object:
         values: list[object] = []
+
+        def noted() -> object:
+            values.append(call())
+            return values[0]
+
         try:
-            return super().run(lambda: values.append(call()))
+            return super().run(noted)
         except JobKilled as killed:
             if values and killed.reason == self._reason:
                 return values[0]
@@ -186,7 +191,7 @@ class RaisesLimitsDuringFinish(FakePool):
 
     def _disarm(self, run: Any) -> None:
         for timer in run.timers:
-            if timer.function != self._soft:
+            if timer.function != self._soft or timer.interval > 5.0:
                 timer.cancel()
         soft, run.timers = run.timers, []
         super()._disarm(run)
@@ -312,14 +317,14 @@ class ForgetsSlotEnd(Plain):
         super().__init__(attrs.evolve(config, slot_end=None))
 
 
-class CountsWhatWaitsAsBusy(Plain):
+class CountsWhatWaitsAsFree(Plain):
     """Statistics that do not add up while jobs wait."""
 
     caught_by = "test_statistics_add_up_at_every_moment"
 
     def statistics(self) -> PoolStatistics:
         seen = super().statistics()
-        return attrs.evolve(seen, free=max(0, seen.free - seen.queued))
+        return attrs.evolve(seen, free=seen.free + min(1, seen.queued))
 
 
 class TellsBeforeTheSlotIsFree(Plain):
@@ -473,11 +478,18 @@ class LeavesAThread(Plain):
 
     caught_by = "test_no_thread_is_left_after_stop"
 
+    def __init__(self, config: PoolConfig) -> None:
+        super().__init__(config)
+        self._end_of_test = threading.Event()
+
     def stop(self, timeout: float | None) -> bool:
         stopped = super().stop(timeout)
-        if stopped:
-            threading.Timer(8.0, lambda: None).start()
+        threading.Thread(target=self._end_of_test.wait, name="left behind").start()
         return stopped
+
+    def terminate(self) -> None:
+        super().terminate()
+        self._end_of_test.set()
 
 
 class GrowsTooMuchAfterAShrink(Plain):

@@ -194,5 +194,11 @@ def _why(row: Listed) -> str:
 def _probe_words(result: Probe, found: Found) -> str:
     if result.seconds is None:
         return "" if result.message == found.reason else f"probe: {result.message}"
-    threads = f", {result.threads} threads" if result.threads else ""
-    return f"imported in {result.seconds:.2f} s, {result.modules} modules{threads}"
+    words = [f"imported in {result.seconds:.2f} s", _count(result.modules, "module")]
+    if result.threads:
+        words.append(_count(result.threads, "thread"))
+    return ", ".join(words)
+
+
+def _count(number: int | None, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"

@@ -25,6 +25,7 @@ from .body import Body
 from .configuration import Configuration
 from .context import Outgoing, Request, running_task
 from .message import Invocation, SendOptions, compose
+from .meta import header_text
 from .naming import find_origin, nearest, task_name
 from .publishing import default_queue
 from .results import AsyncResult, ResultStore
@@ -149,8 +150,9 @@ class App:
             BrokerUnavailable: the broker cannot be reached.
         """
         invocation = self.plan(name, args, kwargs, **options)
-        policy = cast("Mapping[str, float | None]", invocation.retry_policy or None)
-        self.send(Outgoing(message=compose(invocation), queue=invocation.queue), retry=invocation.retry, policy=policy)
+        self._configured().publisher.publish(
+            compose(invocation), invocation.queue, policy=invocation.retry_policy if invocation.retry else None
+        )
         running = running_task()
         if running is not None:
             running.sent.append(invocation.id)
@@ -194,18 +196,17 @@ class App:
             **cast("SendOptions", given),
         )
 
-    def send(self, outgoing: Outgoing, *, retry: bool = True, policy: Mapping[str, float | None] | None = None) -> None:
-        """Send a finished message.
-
-        Args:
-            outgoing: the message and its queue.
-            retry: whether to try again when the broker cannot be reached.
-            policy: how, see `publishing.POLICY`.
+    def send(self, outgoing: Outgoing) -> None:
+        """Send a finished message, trying again as the settings say.
 
         Raises:
             BrokerUnavailable: the broker cannot be reached.
         """
-        self._configured().publisher.publish(outgoing.message, outgoing.queue, policy=(policy or {}) if retry else None)
+        settings = self.settings
+        policy = cast("Mapping[str, float | None]", settings["task_publish_retry_policy"])
+        self._configured().publisher.publish(
+            outgoing.message, outgoing.queue, policy=policy if settings.get_bool("task_publish_retry") else None
+        )
 
     def AsyncResult(self, id: str) -> AsyncResult:  # noqa: A002, N802  (Celery's names)
         """Return the result of the task with this id; nothing is looked up yet."""
@@ -375,9 +376,9 @@ class App:
             delivery_info=envelope.delivery_info,
             queue=envelope.queue or None,
             hostname=self.node_name,
-            root_id=headers.get("root_id") or envelope.id,
-            parent_id=headers.get("parent_id"),
-            group=headers.get("group"),
+            root_id=header_text(headers, "root_id") or envelope.id,
+            parent_id=header_text(headers, "parent_id"),
+            group=header_text(headers, "group"),
             reply_to=properties.get("reply_to"),
             correlation_id=properties.get("correlation_id"),
             ignore_result=self.ignores_result(envelope),

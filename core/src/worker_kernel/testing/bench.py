@@ -182,7 +182,6 @@ def with_bench(
     allowed = slots if maker.capabilities.concurrency is not Support.REFUSED else 1
     pool = maker.make_pool(PoolConfig(**{"limit": allowed, "listener": listener, "limit_grace": GRACE, **options}))
     bench = Bench(pool, listener, allowed, maker.patience)
-    before = set(threading.enumerate())
 
     def whole() -> None:
         try:
@@ -197,9 +196,6 @@ def with_bench(
         _beside(pool, whole)
     else:
         whole()
-    # A promise of its own says that no thread is left; here they only get the time not to disturb the next test.
-    for thread in set(threading.enumerate()) - before:
-        thread.join(2.0)
 
 
 def _beside(pool: Pool, scenario: Callable[[], None]) -> None:
