@@ -294,6 +294,9 @@ if TYPE_CHECKING:
     from .job import (
         Raised as Raised,
     )
+    from .lazybody import (
+        keep_compressed as keep_compressed,
+    )
     from .limits import (
         Limits as Limits,
     )
@@ -546,6 +549,7 @@ _HOMES = {
     "WorkerState": ".status",
     "LoopCalls": ".loopcalls",
     "Commands": ".control.registry",
+    "keep_compressed": ".lazybody",
     "Worker": ".worker",
 }
 
@@ -662,6 +666,7 @@ __all__ = [
     "WorkerLost",
     "WorkerState",
     "implements",
+    "keep_compressed",
     "kernel_autoscale_policies",
     "kernel_child_exit",
     "kernel_child_init",
