@@ -26,7 +26,9 @@ from worker_kernel import (
     PoolSpec,
     PoolStatistics,
     Setting,
+    LoopCalls,
     Settings,
+    Status,
     Slot,
     Slots,
     Source,
@@ -256,6 +258,10 @@ DEFAULTS: dict[str, object] = {
     "worker_disable_rate_limits": False,
     "task_default_rate_limit": None,
     "worker_grace": 25.0,
+    "worker_revokes_max": 100,
+    "worker_revoke_expires": 3600.0,
+    "worker_watchdog": 0.0,
+    "worker_enable_remote_control": False,
 }
 
 
@@ -289,6 +295,8 @@ class Office:
             clock=self.clock,
             pool_spec=PoolSpec(name="scripted", cls="x:Y", capabilities=capabilities),
             request_stop=self.stops.append,
+            status=Status(self.clock.wall),
+            loop_calls=LoopCalls(lambda: None),
         )
         self.desk = Desk(cast("Worker", self.worker), PoolMap(self.pool))
 
