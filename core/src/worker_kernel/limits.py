@@ -226,7 +226,7 @@ class Run(abc.ABC):
 
     # -- the window around the call
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> None:  # noqa: B027  (empty on purpose)
         """Open nothing: what arrived while it opened here would leave a layer that nobody closes."""
 
     def _open_window(self) -> None:
@@ -258,9 +258,14 @@ def _async_refused(job: Job) -> UnsupportedOption:
 _set_async_exc = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_ulong, ctypes.py_object)(
     ("PyThreadState_SetAsyncExc", ctypes.pythonapi)
 )
-_clear_async_exc = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_ulong, ctypes.c_void_p)(
-    ("PyThreadState_SetAsyncExc", ctypes.pythonapi)
-)
+
+
+class _Retracted(BaseException):
+    """Raised by a run in its own thread, to take back what has not arrived.
+
+    NULL would do so as well, but then CPython 3.11 looks for an exception for ever: each function is slower to enter,
+    and one that is traced, by a debugger or for coverage, is never entered at all.
+    """
 
 
 class ThreadRun(Run):
@@ -281,8 +286,14 @@ class ThreadRun(Run):
         _set_async_exc(self.thread, courier)
 
     def _retract(self) -> None:
-        if self._sent:
-            _clear_async_exc(self.thread, None)
+        if not self._sent:
+            return
+        try:
+            _set_async_exc(self.thread, _Retracted)  # replaces what is still under way
+            while True:
+                pass
+        except _Retracted:
+            pass
 
 
 class Limits:

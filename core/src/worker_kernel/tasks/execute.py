@@ -117,10 +117,12 @@ class TaskJob(Job):
         if isinstance(exc, Reject):
             return self._rejected(exc)
         if not isinstance(exc, Retry) and self._task is not None and self._request is not None:
+            where = exc.__traceback__
             try:
                 exc = self._task.retry_by_itself(self._request, exc) or exc
             except Exception as refusal:  # noqa: BLE001  (one retry too many, or arguments that cannot be sent again)
-                exc = refusal
+                # What the task raised is told from where it raised it, not from where we asked whether to retry.
+                exc = exc.with_traceback(where) if refusal is exc else refusal
         return self._retried(exc) if isinstance(exc, Retry) else self._failed(exc)
 
     # -- the ends ---------------------------------------------------------------------------------------------------

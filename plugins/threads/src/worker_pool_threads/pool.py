@@ -37,6 +37,9 @@ from .slots import Books, SlotThread
 
 log = logging.getLogger("worker_pool_threads")
 
+_JOIN = 5.0
+"""Seconds in which the slots' threads, nothing running any more, are to end; a ``slot_end`` may take longer."""
+
 
 class ThreadsPool(Pool):
     """Runs each job in one of ``limit`` daemon threads of this process.
@@ -126,8 +129,9 @@ class ThreadsPool(Pool):
             self._stopped = True
             self._jobs.notify_all()
             threads = list(self._threads)
+        deadline = self.config.clock.monotonic() + _JOIN
         for thread in threads:
-            thread.join()
+            thread.join(max(0.0, deadline - self.config.clock.monotonic()))
         self._limits.stop()
 
     # -- cancel, resize, restart
