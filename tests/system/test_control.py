@@ -295,3 +295,12 @@ def test_celerys_clients_inspect_and_revoke(
     finally:
         with client.connection() as connection:
             connection.default_channel.queue_delete(queue)
+
+
+def test_remote_control_that_was_asked_for_is_refused_where_the_broker_cannot_broadcast(plain_site: Any) -> None:
+    site = plain_site
+    site.write(BUSY)
+    worker = site.worker("-P", "solo", ready=False, KERNEL_WORKER_ENABLE_REMOTE_CONTROL="yes")
+    assert worker.wait() == 2, worker.log
+    assert "cannot broadcast: use kernel control" in worker.log
+    assert "Traceback" not in worker.log
