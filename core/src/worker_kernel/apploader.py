@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import importlib.util
 import sys
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, cast
 from .application import Application
 from .errors import AppNotLoaded
 from .hookspecs import kernel_load_app
+from .suggestions import nearest
 
 if TYPE_CHECKING:
     from .plugins.loading import Plugins
@@ -126,9 +126,9 @@ def _hint(module_name: str) -> str:
         {path.stem for path in here.glob("*.py")} | {path.parent.name for path in here.glob("*/__init__.py")}
     )
     there = [name for name in there if name.isidentifier()]
-    near = difflib.get_close_matches(module_name, there, n=1)
+    near = nearest(module_name, there)
     if near:
-        return f"did you mean {near[0]!r}?"
+        return f"did you mean {near!r}?"
     if there:
         return f"in {here} there are: {', '.join(there[:6])}{', ...' if len(there) > 6 else ''}"
     return f"there are no Python files in {here}: go where the application is"

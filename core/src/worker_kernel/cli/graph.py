@@ -14,7 +14,7 @@ from ..errors import UsageError
 from ..graph import Edge, EdgeKind, Order
 from ..plugins.discovery import kernel_version
 from ..plugins.loading import Plugins
-from ..plugins.selection import did_you_mean
+from ..suggestions import did_you_mean
 from ..worker import Worker
 from .invocation import Invocation
 from .output import SCHEMA

@@ -9,7 +9,6 @@ commas or blanks), then from what the command line names; of two words on one pl
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 from collections import defaultdict
@@ -20,6 +19,7 @@ import attrs
 from packaging.utils import canonicalize_name
 
 from .. import configfile
+from ..suggestions import did_you_mean
 from .discovery import sort_key
 from .found import USABLE, Found, Kind, Status
 from .hints import distribution_of
@@ -177,12 +177,6 @@ def choice(
         location=f"plugins ({file.location('plugins')})",
         safe_mode=safe_mode,
     )
-
-
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return ``; did you mean 'x'?`` where a known name is near, else ``""``."""
-    near = difflib.get_close_matches(name, sorted(set(known)), n=1)
-    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 def _remedy(word: Word, rows: Iterable[Found]) -> str:
