@@ -73,7 +73,10 @@ def is_application(thing: object) -> bool:
 
 def _look_here() -> None:
     """Let imports find the modules of the current directory first, as ``python -m`` does."""
-    here = str(Path.cwd())
+    try:
+        here = str(Path.cwd())
+    except OSError as exc:
+        raise AppNotLoaded(f"the working directory is gone: {exc}\nchange to the directory of the application") from exc
     if here not in sys.path:
         sys.path.insert(0, here)
 
@@ -90,7 +93,9 @@ def _import(module_name: str, asked: str) -> ModuleType:
         if exc.name is not None and (module_name == exc.name or module_name.startswith(f"{exc.name}.")):
             raise AppNotLoaded(f"{asked}: there is no module {exc.name!r}\n{_hint(exc.name)}") from exc
         raise _raised(asked, module_name, exc) from exc
-    except (Exception, SystemExit) as exc:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as exc:
         raise _raised(asked, module_name, exc) from exc
 
 

@@ -63,7 +63,7 @@ def read_settings(
     """
     known = {setting.name: setting for setting in declared}
     environment = os.environ if environ is None else environ
-    file = configfile.read(directory or Path.cwd())
+    file = configfile.read(directory or Path())
     problems = list(file.problems)
     warnings = list(file.warnings)
     values = {name: Value(value=setting.default, source=Source(layer=Layer.DEFAULT)) for name, setting in known.items()}

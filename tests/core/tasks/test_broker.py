@@ -99,9 +99,12 @@ def test_a_kombu_transport_whose_library_is_missing_says_what_to_install(
 ) -> None:
     (tmp_path / "wk_test_tripping.py").write_text("library = None\nclass Transport(library.Client): ...\n")
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setitem(TRANSPORT_ALIASES, "tripping", "wk_test_tripping:Transport")
-    with pytest.raises(UsageError, match=r"(?s)library that is not installed.*pip install 'kombu\[tripping\]'"):
-        locate("tripping://", {})
+    TRANSPORT_ALIASES["tripping"] = "wk_test_tripping:Transport"
+    try:
+        with pytest.raises(UsageError, match=r"(?s)library that is not installed.*pip install 'kombu\[tripping\]'"):
+            locate("tripping://", {})
+    finally:
+        del TRANSPORT_ALIASES["tripping"]
 
 
 LOCAL = TransportSpec(

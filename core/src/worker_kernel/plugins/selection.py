@@ -170,7 +170,7 @@ def choice(
     *, environ: Mapping[str, str] | None = None, directory: Path | None = None, safe_mode: bool = False
 ) -> tuple[Selection, tuple[str, ...]]:
     """Read the choice of plugins of the configuration file and of ``KERNEL_PLUGINS``, with a sentence per problem."""
-    file = configfile.read(directory or Path.cwd())
+    file = configfile.read(directory or Path())
     return Selection.read(
         environ=os.environ if environ is None else environ,
         configured=file.values.get("plugins", ()),

@@ -105,6 +105,7 @@ class SoloPool(Pool):
             run = self._run
         if run is not None and not run.job.is_report:
             run.raise_kill("stop")
+            self._limits.remind(run)
         with self._lock:
             self._ends.wait_for(lambda: not self._unreported, self.config.limit_grace)
             self._stopped = True
