@@ -30,7 +30,8 @@ from worker_kernel import (
 )
 
 from .connection import ConsumptionStopped, Generation, StoppedWhileConnecting, broadcasts, ready_in
-from .desk import Desk, PoolMap
+from .desk import Desk
+from .pools import PoolMap
 from .tasks import LoopFunction, TasksStep
 from .watchdog import LOOKS, Watchdog
 

@@ -18,7 +18,6 @@ from worker_kernel import (
     MessageInvalid,
     Outcome,
     OutcomeKind,
-    Pool,
     PoolClosed,
     PoolEvent,
     Resized,
@@ -36,6 +35,7 @@ from worker_kernel import (
 from .admission import Admission, Decision, Hold, Refuse, default_options
 from .connection import Generation
 from .flow import Flow
+from .pools import PoolMap
 from .request import Fate, Request, State
 from .settle import fate_of, queue_of, settle, settle_message
 
@@ -478,23 +478,3 @@ class Desk:
             "window": self.flow.window,
             "settled": {str(fate): count for fate, count in sorted(self.settled.items())},
         }
-
-
-class PoolMap:
-    """Which pool runs a request. Today there is one; slots, flow and prefetch are asked for per pool all the same."""
-
-    def __init__(self, pool: Pool) -> None:
-        self._pool = pool
-
-    def for_request(self, request: Request) -> Pool:
-        """Return the pool that is to run ``request``."""
-        return self._pool
-
-    def terminate(self) -> None:
-        """End whatever runs, in all pools."""
-        self._pool.terminate()
-
-    def still_running(self) -> bool:
-        """Whether something could not be ended."""
-        statistics = self._pool.statistics()
-        return statistics.running + statistics.zombies > 0
