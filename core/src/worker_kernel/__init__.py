@@ -14,9 +14,11 @@ if TYPE_CHECKING:
     from .bootsteps import BlueprintName, Step, StepContext, StepSpec
     from .capabilities import Capabilities, Effect, Fitness, Stuck, Support
     from .clock import Clock, SystemClock
+    from .control.registry import Commands
     from .errors import (
         AppNotLoaded,
         BrokerUnavailable,
+        ControlError,
         ExitCode,
         GraphError,
         Ignore,
@@ -85,8 +87,10 @@ if TYPE_CHECKING:
     from .hub import Hub, HubScope, TimerHandle, Timers
     from .inbox import Accepted, Failing, Finished, PoolEvent, PoolInbox, Resized
     from .job import Job, Raised
+    from .lazybody import keep_compressed
     from .limits import Limits, Run, ThreadRun
     from .loop import Consumer, Drive, LoopSpec, StopMode, StopRequest
+    from .loopcalls import LoopCalls
     from .outcome import Failure, Outcome, OutcomeKind
     from .platforms import Platform
     from .plugins.hooks import Hooks, implements
@@ -104,6 +108,7 @@ if TYPE_CHECKING:
     )
     from .settings import Layer, Setting, Settings, Source, Value
     from .slots import Slots, Ticket
+    from .status import Status, WorkerState
     from .tasks.app import App
     from .tasks.results import AsyncResult, ResultStore
     from .tasks.task import Task
@@ -238,6 +243,12 @@ _HOMES = {
     "AsyncResult": ".tasks.results",
     "ResultStore": ".tasks.results",
     "Task": ".tasks.task",
+    "ControlError": ".errors",
+    "Status": ".status",
+    "WorkerState": ".status",
+    "LoopCalls": ".loopcalls",
+    "Commands": ".control.registry",
+    "keep_compressed": ".lazybody",
     "Worker": ".worker",
 }
 
@@ -257,8 +268,10 @@ __all__ = [
     "CancelReply",
     "Capabilities",
     "Clock",
+    "Commands",
     "Consumer",
     "ControlCommandSpec",
+    "ControlError",
     "Drive",
     "Effect",
     "Envelope",
@@ -280,6 +293,7 @@ __all__ = [
     "Layer",
     "LeaseLost",
     "Limits",
+    "LoopCalls",
     "LoopSpec",
     "MaxRetriesExceeded",
     "MessageInvalid",
@@ -319,6 +333,7 @@ __all__ = [
     "SoftTimeLimitExceeded",
     "Source",
     "Start",
+    "Status",
     "Step",
     "StepContext",
     "StepCycle",
@@ -348,7 +363,9 @@ __all__ = [
     "Value",
     "Worker",
     "WorkerLost",
+    "WorkerState",
     "implements",
+    "keep_compressed",
     "kernel_autoscale_policies",
     "kernel_child_exit",
     "kernel_child_init",

@@ -1,15 +1,14 @@
 """The command line's entry: ``kernel`` and ``python -m worker_kernel``.
 
-Imports nothing but the standard library until the patch phase is over.
+Imports nothing but the standard library until the patch phase is over; for ``kernel probe`` nothing else at all.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from pathlib import Path
 
-from .patching import patch_for
+from . import probe
 
 
 def main() -> None:
@@ -18,6 +17,12 @@ def main() -> None:
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by whoever started us: what is printed goes nowhere
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115, PTH123  (for good)
+    if arguments[:1] == ["probe"] and "--help" not in arguments:
+        sys.exit(probe.main(arguments[1:]))
+    from pathlib import Path
+
+    from .patching import patch_for
+
     failure: Exception | None = None
     patched = ""
     try:

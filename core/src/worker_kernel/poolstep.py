@@ -128,13 +128,11 @@ def _notifier(hooks: Hooks, hook: _SlotHook) -> Callable[[int], None] | None:
     return notify
 
 
-KERNEL_STEPS: tuple[StepSpec, ...] = (
-    StepSpec(
-        name="pool",
-        blueprint=BlueprintName.WORKER,
-        factory="worker_kernel.poolstep:PoolStep",
-        after=("timer", "hub"),
-        owner="worker-kernel",
-    ),
+POOL_STEP = StepSpec(
+    name="pool",
+    blueprint=BlueprintName.WORKER,
+    factory="worker_kernel.poolstep:PoolStep",
+    after=("timer", "hub"),
+    owner="worker-kernel",
 )
-"""The steps that the kernel itself brings."""
+"""Its declaration."""
