@@ -136,35 +136,45 @@ MOVE = Script(
 -- KEYS: unacked, unacked_index, attempts, holders, delayed
 -- ARGV: prefix of held, prefix of owner, then for each message: nonce of its holder, tag, what becomes of its attempts
 --   (back: this one does not count; keep: it does, as the holder is dead; drop: forget them all), key of the list,
---   where (next, last, or seconds to wait), message
-local late = {}
+--   where (next, last, or seconds to wait), message. A tag that comes again at once means a copy in another list.
+local late, last, moved = {}, nil, false
+
+local function release(nonce, tag, attempts)
+  if attempts == 'keep' and nonce ~= '' and redis.call('EXISTS', ARGV[2] .. nonce) == 1 then
+    return false -- its holder has come back to life
+  end
+  local held = ARGV[1] .. nonce
+  local identity = redis.call('HGET', held, tag)
+  redis.call('HDEL', held, tag)
+  if redis.call('HDEL', KEYS[1], tag) == 0 then
+    return false
+  end
+  redis.call('ZREM', KEYS[2], tag)
+  if identity then
+    redis.call('HDEL', KEYS[4], identity)
+    if attempts == 'drop' or attempts == 'back' and redis.call('HINCRBY', KEYS[3], identity, -1) <= 0 then
+      redis.call('HDEL', KEYS[3], identity)
+    end
+  end
+  return true
+end
+
 for i = 3, #ARGV, 6 do
   local nonce, tag, attempts, list, where, message = unpack(ARGV, i, i + 5)
-  local held = ARGV[1] .. nonce
-  local foreign = attempts == 'keep' and nonce ~= '' and redis.call('EXISTS', ARGV[2] .. nonce) == 1
-  if foreign then
-    late[#late + 1] = tag -- its holder has come back to life
-  else
-    local identity = redis.call('HGET', held, tag)
-    redis.call('HDEL', held, tag)
-    if redis.call('HDEL', KEYS[1], tag) == 0 then
+  if tag ~= last then
+    last, moved = tag, release(nonce, tag, attempts)
+    if not moved then
       late[#late + 1] = tag
+    end
+  end
+  if moved then
+    if where == 'next' then
+      redis.call('RPUSH', list, message)
+    elseif where == 'last' then
+      redis.call('LPUSH', list, message)
     else
-      redis.call('ZREM', KEYS[2], tag)
-      if identity and attempts ~= 'keep' then
-        redis.call('HDEL', KEYS[4], identity)
-        if attempts == 'drop' or redis.call('HINCRBY', KEYS[3], identity, -1) <= 0 then
-          redis.call('HDEL', KEYS[3], identity)
-        end
-      end
-      if where == 'next' then
-        redis.call('RPUSH', list, message)
-      elseif where == 'last' then
-        redis.call('LPUSH', list, message)
-      else
-        local due = where == 'inf' and '+inf' or tostring(now + tonumber(where))
-        redis.call('ZADD', KEYS[5], due, string.len(list) .. ':' .. list .. message)
-      end
+      local due = where == 'inf' and '+inf' or tostring(now + tonumber(where))
+      redis.call('ZADD', KEYS[5], due, string.len(list) .. ':' .. list .. message)
     end
   end
 end
