@@ -25,22 +25,10 @@ DEFAULT_TIMEOUT = 10.0
 TLS_OPTIONS = ("ssl_ca_certs", "ssl_cert_reqs", "ssl_certfile", "ssl_check_hostname", "ssl_keyfile")
 NUMBERS = {"lease": DEFAULT_LEASE, "socket_timeout": DEFAULT_TIMEOUT, "socket_connect_timeout": DEFAULT_TIMEOUT}
 OPTIONS = (*NUMBERS, "master_name", "sentinel_password", "virtual_host", *TLS_OPTIONS)
-CHANNEL_OPTIONS = frozenset(
-    [
-        "ack_emulation",
-        "body_encoding",
-        "client_name",
-        "deadletter_queue",
-        "fanout_patterns",
-        "fanout_prefix",
-        "global_keyprefix",
-        "priority_steps",
-        "queue_order_strategy",
-        "sep",
-        "unacked_index_key",
-        "unacked_key",
-        "visibility_timeout",
-    ]
+CHANNEL_OPTIONS = (
+    *("ack_emulation", "body_encoding", "client_name", "deadletter_queue", "fanout_patterns", "fanout_prefix"),
+    *("global_keyprefix", "priority_steps", "queue_order_strategy", "sep", "unacked_index_key", "unacked_key"),
+    "visibility_timeout",
 )
 """What else ``broker_transport_options`` may name: kombu's, with kombu's meaning."""
 FOREIGN = ("hub",)
@@ -104,7 +92,7 @@ class Address:
         options = client.transport_options
         if not options.get("ack_emulation", True):
             raise InvalidUrl("ack_emulation=False is not offered: every message that is taken is recorded as held")
-        unused = sorted(options.keys() - CHANNEL_OPTIONS - {*OPTIONS})
+        unused = sorted(options.keys() - {*CHANNEL_OPTIONS, *OPTIONS})
         if unused:
             log.warning("broker_transport_options that have no meaning here: %s", ", ".join(unused))
         return cls.from_url(_url(client), options, others=client.alt or ())
