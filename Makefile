@@ -68,14 +68,14 @@ $(VENV)/ready-run: $(METADATA)
 	@echo "setting up $(VENV) with $$($(PYTHON) -V) ..."
 	@$(BIN)/python -c '' 2>/dev/null || $(PYTHON) -m venv --clear $(VENV) || { \
 	  echo "$(PYTHON) cannot make a virtual environment (Debian and Ubuntu: apt install python3-venv)." >&2; exit 2; }
-	@$(PIP) install --quiet --upgrade 'pip>=25.1' || { \
+	@$(PIP) install -qq --upgrade 'pip>=25.1' || { \
 	  echo "No package index within reach (see above): it is needed to set up $(VENV)." >&2; exit 2; }
-	@$(PIP) install --quiet --group build
-	@$(PIP) install --quiet --no-build-isolation $(EDITABLE)
+	@$(PIP) install -qq --group build
+	@$(PIP) install -qq --no-build-isolation $(EDITABLE)
 	@touch $@
 
 # What its developers need.
 $(VENV)/ready-dev: $(VENV)/ready-run
 	@echo "adding the tools of the group dev to $(VENV) ..."
-	@$(PIP) install --quiet --group dev
+	@$(PIP) install -qq --group dev
 	@touch $@

@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from worker_kernel.capabilities import Capabilities
 from worker_kernel.testing import FakeAsyncioPool, FakePool, PoolContract
+from worker_pool_solo.pool import SoloPool
 from worker_pool_threads.pool import ThreadsPool
 
 
@@ -33,3 +34,8 @@ class TestFakeAsyncioPool(PoolContract):
 class TestThreadsPool(PoolContract):
     pool_path = "worker_pool_threads.pool:ThreadsPool"
     capabilities = ThreadsPool.capabilities
+
+
+class TestSoloPool(PoolContract):
+    pool_path = "worker_pool_solo.pool:SoloPool"
+    capabilities = SoloPool.capabilities

@@ -9,9 +9,27 @@ from pathlib import Path
 
 import pytest
 
+POOL = """
+    from worker_kernel import Capabilities, PoolSpec, implements, kernel_pools
+    CONTRACT = 1
+
+    @implements(kernel_pools)
+    def pools():
+        return [PoolSpec(name="{name}", cls="{module}_heavy:Pool", capabilities=Capabilities())]
+"""
+
+PLUGIN = """
+    from worker_kernel import *
+    from worker_kernel import kinds
+    CONTRACT = 1
+"""
+
 
 class Site:
     """A folder that stands for site-packages."""
+
+    POOL = POOL
+    PLUGIN = PLUGIN
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -58,6 +76,19 @@ class Site:
         for file, content in (files or {}).items():
             (folder / file).write_bytes(content.encode() if isinstance(content, str) else content)
         return folder
+
+    def pool(
+        self, name: str, dist: str = "", source: str = POOL, requires: tuple[str, ...] = ("worker-kernel>=0.1,<1",)
+    ) -> None:
+        """Install a distribution with one pool, whose class is in a module that does not exist."""
+        module = f"{(dist or name).replace('-', '_')}_module"
+        self.module(module, source.format(name=name, module=module))
+        self.install(dist or name, {"pools": {name: module}}, requires=requires)
+
+    def plugin(self, name: str, body: str) -> None:
+        """Install a distribution with one plugin module, which begins as `PLUGIN` does."""
+        self.module(f"{name}_module", PLUGIN + body)
+        self.install(name, {"plugins": {name: f"{name}_module"}})
 
 
 @pytest.fixture

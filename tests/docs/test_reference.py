@@ -97,7 +97,7 @@ def test_each_command_is_documented_with_each_option_of_its_help(name: str) -> N
     assert found
     text = rest.partition("\n## ")[0]
     assert f"\nkernel {name} " in text
-    options = set(re.findall(r"^ {2}(-\S+)", result.output, re.MULTILINE))
+    options = set(re.findall(r"^ {2}(-\S+)", result.output.partition("\nOptions:\n")[2], re.MULTILINE))
     assert {option for option in options if f"`{option.strip(',')}" not in text} == set()
 
 

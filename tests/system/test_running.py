@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -145,3 +148,24 @@ def test_solo_runs_tasks_in_the_main_thread(plain_site: Any) -> None:
     """)
     plain_site.worker("-P", "solo")
     assert plain_site.app.send_task("tasks.where").get(timeout=30) is True
+
+
+@pytest.mark.parametrize("pool", POOLS)
+def test_steps_start_as_kernel_graph_prints_them_and_stop_in_reverse(
+    site: Any, pool: str
+) -> None:
+    site.write("""
+        @app.task
+        def nothing(): pass
+    """)
+    worker = site.worker("-P", pool, "-l", "DEBUG")
+    assert worker.stop() == 0, worker.log
+    command = [sys.executable, "-m", "worker_kernel", "graph", "-A", "tasks", "-P", pool, "-b", site.url]
+    printed = subprocess.run(command, cwd=site.folder, capture_output=True, text=True, check=True).stdout
+    blueprints = {part.split(":")[0]: re.findall(r"\d+\. (\w+)", part) for part in re.split(r"\n(?=\w)", printed)}
+
+    for blueprint in ("worker", "consumer"):
+        started = re.findall(rf"\b{blueprint}: start (\w+)", worker.log)
+        stopped = re.findall(rf"\b{blueprint}: stop (\w+)", worker.log)
+        assert started == blueprints[blueprint]
+        assert stopped == started[::-1]

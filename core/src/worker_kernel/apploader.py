@@ -35,9 +35,7 @@ def load_app(name: str, plugins: Plugins) -> Application:
     Raises:
         AppNotLoaded: nothing of that name is found, or importing it raises; the cause is chained.
     """
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.insert(0, here)
+    _look_here()
     try:
         adapted = plugins.hooks.first(kernel_load_app, name=name)
     except Exception as exc:
@@ -45,7 +43,7 @@ def load_app(name: str, plugins: Plugins) -> Application:
     if adapted is not None:
         return adapted
     module_name, _, attribute = name.partition(":")
-    module = _import(module_name, name)
+    module = _import(module_name, f"-A {name}")
     if attribute:
         app = _attribute(module, attribute, name)
     else:
@@ -61,6 +59,7 @@ def import_modules(names: tuple[str, ...], given: str) -> None:
     Raises:
         AppNotLoaded: one of them cannot be imported; ``given`` says who asked for it.
     """
+    _look_here()
     for name in names:
         _import(name, given)
 
@@ -72,13 +71,19 @@ def is_application(thing: object) -> bool:
     return all(callable(getattr(thing, method, None)) for method in _NEEDED)
 
 
+def _look_here() -> None:
+    """Let imports find the modules of the current directory first, as ``python -m`` does."""
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+
+
 def _import(module_name: str, asked: str) -> ModuleType:
-    asked = asked if asked.startswith("-") or " " in asked else f"-A {asked}"
     if module_name.endswith(".py") or "/" in module_name or "\\" in module_name:
         dotted = module_name.removesuffix(".py").strip("./\\").replace("/", ".").replace("\\", ".")
-        raise AppNotLoaded(f"{asked}: {module_name!r} is a path, not a module\nwrite it as -A {dotted}")
+        raise AppNotLoaded(f"{asked}: {module_name!r} is a path, not a module\nwrite it as {dotted}")
     if not module_name or not all(part.isidentifier() for part in module_name.split(".")):
-        raise AppNotLoaded(f"{asked}: {module_name!r} is no name of a module\nwrite it as -A module or -A module:app")
+        raise AppNotLoaded(f"{asked}: {module_name!r} is no name of a module\nwrite it as module, or -A module:app")
     try:
         return importlib.import_module(module_name)
     except ModuleNotFoundError as exc:
@@ -97,7 +102,7 @@ def _raised(asked: str, module_name: str, exc: BaseException) -> AppNotLoaded:
 
 
 def _told(exc: BaseException) -> str:
-    text = " ".join(str(exc).split())
+    text = " ".join(str(exc.msg if isinstance(exc, SyntaxError) else exc).split())
     return f"{type(exc).__name__}: {text[:200]}" if text else type(exc).__name__
 
 
@@ -123,7 +128,7 @@ def _hint(module_name: str) -> str:
     there = [name for name in there if name.isidentifier()]
     near = difflib.get_close_matches(module_name, there, n=1)
     if near:
-        return f"did you mean -A {near[0]}?"
+        return f"did you mean {near[0]!r}?"
     if there:
         return f"in {here} there are: {', '.join(there[:6])}{', ...' if len(there) > 6 else ''}"
     return f"there are no Python files in {here}: go where the application is"
@@ -154,7 +159,7 @@ def _search(module: ModuleType, name: str) -> tuple[ModuleType, str, Application
         raise AppNotLoaded(f"-A {name}: {module.__name__} has {len(found)} applications\nsay which: {choices}")
     inner = f"{module.__name__}.celery"
     if hasattr(module, "__path__") and importlib.util.find_spec(inner) is not None:
-        return _search(_import(inner, name), name)
+        return _search(_import(inner, f"-A {name}"), name)
     for attribute in USUAL_NAMES:
         if hasattr(module, attribute) and not isinstance(getattr(module, attribute), ModuleType):
             _checked(getattr(module, attribute), name)  # says what it is instead

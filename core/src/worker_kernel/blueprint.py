@@ -94,7 +94,7 @@ class Blueprint:
         if not self._created or self.recorded:
             raise KernelBug(f"the {self.name} blueprint is started {'twice' if self.recorded else 'before create()'}")
         for name in self.order:
-            self.recorded.append(("start", name))
+            self._record("start", name)
             try:
                 self._steps[name].start()
             except BaseException as exc:
@@ -157,8 +157,12 @@ class Blueprint:
         except Exception as exc:
             raise StepFailed(spec.name, spec.owner, "say whether it takes part", exc) from exc
 
-    def _call(self, phase: str, name: str, method: Callable[[], None]) -> None:
+    def _record(self, phase: str, name: str) -> None:
+        log.debug("%s: %s %s", self.name, phase, name)
         self.recorded.append((phase, name))
+
+    def _call(self, phase: str, name: str, method: Callable[[], None]) -> None:
+        self._record(phase, name)
         try:
             method()
         except KeyboardInterrupt:

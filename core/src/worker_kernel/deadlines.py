@@ -63,9 +63,9 @@ class Deadline:
 
     __slots__ = ("_action", "_owner", "when")
 
-    def __init__(self, owner: Deadlines, when: float, action: Callable[[], None]) -> None:
+    def __init__(self, owner: Deadlines, when: float, action: Callable[[], object]) -> None:
         self._owner = owner
-        self._action: Callable[[], None] | None = action
+        self._action: Callable[[], object] | None = action
         self.when = when
 
     @property
@@ -77,7 +77,7 @@ class Deadline:
         """Forget the call. One that the watchdog has begun goes on. Idempotent, callable from any thread."""
         self._owner._forget(self)  # noqa: SLF001  (the two are one thing)
 
-    def _take(self) -> Callable[[], None] | None:
+    def _take(self) -> Callable[[], object] | None:
         action, self._action = self._action, None
         return action
 
@@ -106,7 +106,7 @@ class Deadlines:
         self._thread: threading.Thread | None = None
         self._stopped = False
 
-    def at(self, when: float, action: Callable[[], None], *, guarded: bool = False) -> Deadline:
+    def at(self, when: float, action: Callable[[], object], *, guarded: bool = False) -> Deadline:
         """Call ``action()`` at ``when``, a time of the clock; ``inf``, or a time after `stop`, never comes."""
         deadline = Deadline(self, when, action)
         with self._changed:
@@ -166,7 +166,7 @@ class Deadlines:
             except Exception:
                 log.exception("a deadline's action raised")
 
-    def _next(self) -> Callable[[], None] | None:
+    def _next(self) -> Callable[[], object] | None:
         """Sleep until a call is due and return it; None: stopped."""
         with self._changed:
             while not self._stopped:

@@ -165,7 +165,7 @@ def kernel_settings() -> Sequence[Setting]:  # type: ignore[empty-body]  # a spe
 def kernel_transports() -> Sequence[TransportSpec]:  # type: ignore[empty-body]  # a spec has no body
     """Declare kombu transports by URL scheme.
 
-    When: once per process that connects to a broker, in the main thread.
+    When: once per process, in the main thread, when the plugin is loaded.
     Results: all lists are joined; two plugins declaring one scheme are in conflict.
     On error: quarantine.
 
@@ -187,7 +187,7 @@ def kernel_transports() -> Sequence[TransportSpec]:  # type: ignore[empty-body] 
 def kernel_result_stores() -> Sequence[ResultStoreSpec]:  # type: ignore[empty-body]  # a spec has no body
     """Declare result stores by URL scheme.
 
-    When: once per process that stores or reads results, in the main thread.
+    When: once per process, in the main thread, when the plugin is loaded.
     Results: all lists are joined; two plugins declaring one scheme are in conflict.
     On error: quarantine.
 

@@ -43,7 +43,8 @@ class Job(abc.ABC):
     def finish(self, ending: object) -> Outcome:
         """Say how the run ended: store the result, send callbacks, and return the outcome.
 
-        Must be called exactly once, where the task ran, also for a job that was never called.
+        Must be called exactly once, where the task ran, also for a job that was never called. Not called for a job
+        that was given up while it ran: somebody else has told its outcome, and a report stores it.
 
         Args:
             ending: the value that the task returned, or, wrapped in `Raised`, what was raised by `prepare` or `call`.

@@ -99,6 +99,7 @@ class Run(abc.ABC):
             else:
                 self.job.prepare()
                 with self, self, self, self:  # see the module's docstring: one layer more than reasons to raise
+                    self._open_window()
                     try:
                         value = self.job.call()
                     except BaseException as exc:  # noqa: BLE001  (SystemExit and the like fail the task only)
@@ -225,14 +226,14 @@ class Run(abc.ABC):
 
     # -- the window around the call
 
-    def __enter__(self) -> None:
-        if self._open:
-            return
+    def __enter__(self) -> None:  # noqa: B027  (empty on purpose)
+        """Open nothing: what arrived while it opened here would leave a layer that nobody closes."""
+
+    def _open_window(self) -> None:
         with self._lock:
             if self._phase is _Phase.ABANDONED:
                 raise JobKilled
             if self._early is not None:
-                self._phase = _Phase.OVER
                 raise self._early
             self._open = True
             self._phase = _Phase.CALLING
@@ -244,7 +245,7 @@ class Run(abc.ABC):
             return
         with self._lock:
             self._open = False
-            if self._phase is _Phase.CALLING:
+            if self._phase is not _Phase.ABANDONED:
                 self._phase = _Phase.OVER
             self._retract()
             self._closed = True
@@ -257,9 +258,14 @@ def _async_refused(job: Job) -> UnsupportedOption:
 _set_async_exc = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_ulong, ctypes.py_object)(
     ("PyThreadState_SetAsyncExc", ctypes.pythonapi)
 )
-_clear_async_exc = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_ulong, ctypes.c_void_p)(
-    ("PyThreadState_SetAsyncExc", ctypes.pythonapi)
-)
+
+
+class _Retracted(BaseException):
+    """Raised by a run in its own thread, to take back what has not arrived.
+
+    NULL would do so as well, but then CPython 3.11 looks for an exception for ever: each function is slower to enter,
+    and one that is traced, by a debugger or for coverage, is never entered at all.
+    """
 
 
 class ThreadRun(Run):
@@ -270,18 +276,24 @@ class ThreadRun(Run):
     """
 
     def _deliver(self, exc: BaseException) -> None:
-        def arrive(cls: type) -> BaseException:
+        def arrive(cls: type, *made: object) -> BaseException:
             self._arrived(exc)
             return exc
 
-        # The interpreter takes a class only, and calls it on arrival. This one makes our exception, so that the task
-        # sees the very instance, with its arguments, and we learn that it has arrived.
+        # The interpreter takes a class only, and calls it on arrival (CPython 3.11: perhaps again, with what it made).
+        # This one makes our exception, so that the task sees the very instance, and we learn that it has arrived.
         courier = type(type(exc).__name__, (type(exc),), {"__new__": arrive})
         _set_async_exc(self.thread, courier)
 
     def _retract(self) -> None:
-        if self._sent:
-            _clear_async_exc(self.thread, None)
+        if not self._sent:
+            return
+        try:
+            _set_async_exc(self.thread, _Retracted)  # replaces what is still under way
+            while True:
+                pass
+        except _Retracted:
+            pass
 
 
 class Limits:
@@ -348,7 +360,7 @@ class Limits:
         """End the watchdog. Runs that go on have no limits any more. Idempotent."""
         self._deadlines.stop()
 
-    def _at(self, run: Run, when: float, action: Callable[[], None], *, guarded: bool = False) -> None:
+    def _at(self, run: Run, when: float, action: Callable[[], object], *, guarded: bool = False) -> None:
         deadline = self._deadlines.at(when, action, guarded=guarded)
         run._deadlines.append(deadline)  # noqa: SLF001
         if not run.calling:  # `end` may have come first

@@ -61,7 +61,7 @@ def patch_for(argv: Sequence[str], environ: Mapping[str, str], directory: Path) 
     if not calls_worker(argv):
         return ""
     name = effective_pool(argv, environ, directory)
-    if name is None or f"-{name}" in re.split(r"[,\s]+", environ.get("KERNEL_PLUGINS", "")):
+    if name is None or "--safe-mode" in argv or _left_out(name, environ, directory):
         return ""
     return name if patch(name) else ""
 
@@ -89,6 +89,19 @@ def effective_pool(argv: Sequence[str], environ: Mapping[str, str], directory: P
         return environ[VARIABLE]
     value = configfile.read(directory or Path.cwd()).values.get(KEY)
     return value if isinstance(value, str) else None
+
+
+def _left_out(name: str, environ: Mapping[str, str], directory: Path) -> bool:
+    """Whether the choice of plugins leaves the pool out; wrong words are told of when the plugins are loaded."""
+    configured = configfile.read(directory).values.get("plugins", ())
+    words = re.split(r"[,\s]+", configured) if isinstance(configured, str) else configured
+    listed = [word for word in words if isinstance(word, str)] if isinstance(words, (list, tuple)) else []
+    plain = name.rpartition(":")[2]
+    last = ""
+    for word in [*listed, *re.split(r"[,\s]+", environ.get("KERNEL_PLUGINS", ""))]:
+        if word[1:] in (plain, name):
+            last = word
+    return last.startswith("-")
 
 
 def _pool_options(argv: Sequence[str]) -> Iterator[str]:

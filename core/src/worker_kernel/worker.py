@@ -148,7 +148,9 @@ class Worker:
             KernelError: the worker could not boot or go on; ``exit_code`` of the error is the process's.
         """
         if not any(step.name == "consumer" for step in self.plugins.steps):
-            raise MissingRequirement("worker", "consumer", "worker-kernel", self.plugins.install_hint("consumer"))
+            absent = self.plugins.why_absent("consumer") or ""
+            hint = self.plugins.install_hint("consumer")
+            raise MissingRequirement("worker", "consumer", "worker-kernel", hint, absent=absent)
         if threading.current_thread() is threading.main_thread():
             self.mailbox = SignalMailbox(self.platform.stop_signals, wake=self._wake)
             with self.mailbox:

@@ -224,7 +224,7 @@ def test_a_failure_to_start_rolls_back_in_reverse_and_names_step_and_distributio
 
 
 def test_an_interrupted_start_rolls_back_and_stays_an_interrupt() -> None:
-    blueprint = build(CHAIN, b=recorder({"start": raising(KeyboardInterrupt()})))
+    blueprint = build(CHAIN, b=recorder({"start": raising(KeyboardInterrupt())}))
     blueprint.create()
     with pytest.raises(KeyboardInterrupt):
         blueprint.start()
@@ -246,7 +246,7 @@ def test_what_one_step_raises_while_stopping_is_logged_and_the_others_still_stop
 
 
 def test_after_an_interrupted_stop_the_rest_can_still_be_terminated() -> None:
-    blueprint = build(CHAIN, b=recorder({"stop": raising(KeyboardInterrupt()})))
+    blueprint = build(CHAIN, b=recorder({"stop": raising(KeyboardInterrupt())}))
     blueprint.create()
     blueprint.start()
     with pytest.raises(KeyboardInterrupt):
@@ -299,7 +299,9 @@ def test_a_step_that_raises_when_it_is_built_is_named() -> None:
 
 def test_info_of_one_step_that_raises_does_not_hide_the_others() -> None:
     blueprint = build(
-        [spec("a"), spec("b")], a=recorder({"info": raising(ValueError("no")})), b=recorder({"info": lambda: {"size": 3}})
+        [spec("a"), spec("b")],
+        a=recorder({"info": raising(ValueError("no"))}),
+        b=recorder({"info": lambda: {"size": 3}}),
     )
     blueprint.create()
     assert blueprint.info() == {"a": {"error": "ValueError: no"}, "b": {"size": 3}}

@@ -57,7 +57,7 @@ def test_a_package_may_keep_it_in_its_module_celery(write_modules: WriteModules,
 
 def test_a_missing_module_is_answered_with_the_nearest_file(write_modules: WriteModules, plugins: Plugins) -> None:
     write_modules(wk_tasks="")
-    assert refused("wk_task", plugins) == "-A wk_task: there is no module 'wk_task'\ndid you mean -A wk_tasks?"
+    assert refused("wk_task", plugins) == "-A wk_task: there is no module 'wk_task'\ndid you mean 'wk_tasks'?"
     assert "there are: wk_tasks" in refused("proj.celery", plugins)
 
 
@@ -72,7 +72,7 @@ def test_in_an_empty_directory_that_is_said(write_modules: WriteModules, plugins
         ("1 / 0\n", "ZeroDivisionError: division by zero (wk_raises.py:1)"),
         ("import sys\nsys.exit(3)\n", "SystemExit: 3 (wk_raises.py:2)"),
         ("import wk_never_there\n", "ModuleNotFoundError: No module named 'wk_never_there' (wk_raises.py:1)"),
-        ("def f(:\n", "SyntaxError: invalid syntax (wk_raises.py, line 1) (wk_raises.py:1)"),
+        ("def f(:\n", "SyntaxError: invalid syntax (wk_raises.py:1)"),
     ],
 )
 def test_what_raises_at_import_is_told_in_a_line_with_its_place_and_chained(
@@ -115,7 +115,7 @@ def test_an_application_of_celery_is_answered_with_how_to_make_it_one_of_ours(
 
 @pytest.mark.parametrize(
     ("name", "remedy"),
-    [("wk_tasks.py", "-A wk_tasks"), ("./proj/wk_tasks.py", "-A proj.wk_tasks"), ("a b", "-A module")],
+    [("wk_tasks.py", "wk_tasks"), ("./proj/wk_tasks.py", "proj.wk_tasks"), ("a b", "module")],
 )
 def test_a_path_or_nonsense_is_answered_with_the_way_to_write_it(
     name: str, remedy: str, plugins: Plugins, write_modules: WriteModules
@@ -132,7 +132,7 @@ class Loads:
     def load(name: str) -> Application | None:
         if name == "wk:bad":
             raise ValueError("not like this")
-        return SimpleNamespace(name=name) if name.startswith("wk:") else None  # type: ignore[return-value]  # a token
+        return SimpleNamespace(name=name) if name.startswith("wk:") else None
 
 
 def test_plugins_are_asked_first_and_their_errors_are_the_applications(write_modules: WriteModules) -> None:

@@ -87,9 +87,28 @@ def test_a_pool_without_a_patch_needs_none(tmp_path: Path) -> None:
     assert patch("threads") is False
 
 
-def test_a_disabled_plugin_is_not_imported_for_its_patch(site: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "words", "configured"),
+    [
+        ([], "x,-fakeoff", ""),
+        ([], "", 'plugins = ["-fakeoff"]'),
+        ([], "", 'plugins = "-fakeoff"'),
+        ([], "-fakeoff", 'plugins = ["+fakeoff"]'),
+        (["--safe-mode"], "", ""),
+    ],
+)
+def test_a_disabled_plugin_is_not_imported_for_its_patch(
+    arguments: list[str], words: str, configured: str, site: Path, tmp_path: Path
+) -> None:
     install(site, "wk_patch_off", "raise RuntimeError\n", "fakeoff = wk_patch_off:run")
-    assert patch_for(["worker", "-P", "fakeoff"], {"KERNEL_PLUGINS": "x,-fakeoff"}, tmp_path) == ""
+    (tmp_path / "kernel.toml").write_text(configured)
+    assert patch_for(["worker", "-P", "fakeoff", *arguments], {"KERNEL_PLUGINS": words}, tmp_path) == ""
+
+
+def test_a_plugin_that_a_later_word_takes_back_is_patched_for(site: Path, tmp_path: Path) -> None:
+    install(site, "wk_patch_back", "def run(): pass\n", "fakeback = wk_patch_back:run")
+    (tmp_path / "kernel.toml").write_text('plugins = ["-fakeback"]')
+    assert patch_for(["worker", "-P", "fakeback"], {"KERNEL_PLUGINS": "+fakeback"}, tmp_path) == "fakeback"
 
 
 def test_of_two_claimants_neither_is_run(site: Path, tmp_path: Path) -> None:
@@ -99,10 +118,14 @@ def test_of_two_claimants_neither_is_run(site: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "source", ["raise RuntimeError('boom')\n", "import sys\ndef run(): sys.exit(0)\n", "run = 1\n"]
+    ("name", "source"),
+    [
+        ("wk_patch_raises", "raise RuntimeError('boom')\n"),
+        ("wk_patch_exits", "import sys\ndef run(): sys.exit(0)\n"),
+        ("wk_patch_number", "run = 1\n"),
+    ],
 )
-def test_a_patch_that_raises_is_a_broken_plugin(site: Path, source: str) -> None:
-    name = f"wk_patch_bad_{abs(hash(source))}"
+def test_a_patch_that_raises_is_a_broken_plugin(site: Path, name: str, source: str) -> None:
     install(site, name, source, f"fakebad = {name}:run")
     with pytest.raises(PluginBroken, match=f"the patch {name}:run of {name} 1.0 for pool 'fakebad' raised"):
         patch("fakebad")

@@ -58,7 +58,7 @@ def test_no_application_is_a_usage_error(plugins: Plugins) -> None:
 
 def test_an_application_without_tasks_is_refused(write_modules: WriteModules, plugins: Plugins) -> None:
     write_modules(wk_boot="from worker_kernel import App\napp = App('proj')\n")
-    with pytest.raises(AppNotLoaded, match="no @app.task was found"):
+    with pytest.raises(AppNotLoaded, match=r"no @app\.task was found"):
         prepare("wk_boot", plugins=plugins, environ={}, platform=LINUX)
 
 
@@ -85,7 +85,7 @@ def test_an_async_task_on_a_pool_that_cannot_run_it_is_refused_by_name(
     write_modules: WriteModules, plugins: Plugins
 ) -> None:
     write_modules(wk_boot=TASKS + "@app.task\nasync def later():\n    pass\n")
-    with pytest.raises(OptionRefused, match="async def of task wk_boot.later"):
+    with pytest.raises(OptionRefused, match=r"async def of task wk_boot\.later"):
         prepare("wk_boot", plugins=plugins, environ={}, platform=LINUX)
     effort = {"worker_best_effort": ("--best-effort", True)}
     boot = prepare("wk_boot", plugins=plugins, command_line=effort, environ={}, platform=LINUX)

@@ -25,7 +25,7 @@ POOLS = {
         putlocks=Support.EMULATED,
         max_tasks_per_child=Support.NATIVE,
     ),
-    "prefork": Capabilities(**dict.fromkeys(OPTIONS, Support.NATIVE)),
+    "prefork": Capabilities(**dict.fromkeys(OPTIONS, Support.NATIVE)),  # type: ignore[arg-type]  # Support fields only
     "gevent": Capabilities(concurrency=Support.NATIVE, is_green=True),
 }
 

@@ -8,10 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from worker_kernel import (
-    Capabilities,
     PluginBroken,
-    PluginConflict,
-    PluginIncompatible,
     PluginNotFound,
     Plugins,
     SettingsError,
@@ -26,37 +23,11 @@ from worker_kernel.plugins.selection import Selection
 if TYPE_CHECKING:
     from ..conftest import Site
 
-POOL = """
-    from worker_kernel import Capabilities, PoolSpec, implements, kernel_pools
-    CONTRACT = 1
-
-    @implements(kernel_pools)
-    def pools():
-        return [PoolSpec(name="{name}", cls="{module}_heavy:Pool", capabilities=Capabilities())]
-"""
-
-HEADER = """
-    from worker_kernel import *
-    from worker_kernel import kinds
-    CONTRACT = 1
-"""
-
 
 def load(site: Site, words: str = "") -> Plugins:
     selection, problems = Selection.read(environ={"KERNEL_PLUGINS": words})
     assert problems == ()
     return Plugins.survey(selection, discover([str(site.folder)]))
-
-
-def pool(site: Site, name: str, dist: str = "", source: str = POOL, **options: object) -> None:
-    module = f"{(dist or name).replace('-', '_')}_module"
-    site.module(module, source.format(name=name, module=module))
-    site.install(dist or name, {"pools": {name: module}}, **options)  # type: ignore[arg-type]  # passed on
-
-
-def plugin(site: Site, name: str, body: str) -> None:
-    site.module(f"{name}_module", HEADER + body)
-    site.install(name, {"plugins": {name: f"{name}_module"}})
 
 
 def rows(plugins: Plugins) -> dict[str, Found]:
@@ -68,7 +39,7 @@ def statuses(plugins: Plugins) -> dict[str, str]:
 
 
 def test_a_pool_is_loaded_without_its_class(importable: Site) -> None:
-    pool(importable, "acme")
+    importable.pool("acme")
     plugins = load(importable)
     assert plugins.pools["acme"].cls == "acme_module_heavy:Pool"  # a module that does not exist
     assert plugins.pool("acme") is plugins.pools["acme"]
@@ -85,8 +56,7 @@ def test_the_kernels_own_steps_are_there_without_any_plugin() -> None:
 
 
 def test_steps_and_settings_belong_to_the_distribution_that_declares_them(importable: Site) -> None:
-    plugin(
-        importable,
+    importable.plugin(
         "acme",
         """
     @implements(kernel_steps)
@@ -135,7 +105,7 @@ def test_a_plugin_that_raises_at_import_is_put_aside_and_the_others_go_on(
 ) -> None:
     importable.module("bad_module", source)
     importable.install("bad", {"plugins": {"bad": "bad_module"}})
-    pool(importable, "good")
+    importable.pool("good")
     plugins = load(importable)
     assert statuses(plugins) == {"bad": "broken", "good": "loaded"}
     assert rows(plugins)["bad"].reason.startswith(reason)
@@ -144,13 +114,13 @@ def test_a_plugin_that_raises_at_import_is_put_aside_and_the_others_go_on(
 
 
 def test_an_interrupt_at_import_is_no_fault_of_the_plugin(importable: Site) -> None:
-    plugin(importable, "acme", "    raise KeyboardInterrupt")
+    importable.plugin("acme", "    raise KeyboardInterrupt")
     with pytest.raises(KeyboardInterrupt):
         load(importable)
 
 
 def test_a_hook_that_raises_is_named_with_plugin_and_distribution(importable: Site) -> None:
-    pool(importable, "acme", "acme-pool", POOL.replace("return", "1 / 0; return"))
+    importable.pool("acme", "acme-pool", importable.POOL.replace("return", "1 / 0; return"))
     plugins = load(importable)
     assert rows(plugins)["acme"].reason == (
         "ZeroDivisionError: division by zero (in hook kernel_pools of plugin acme (acme-pool 1.0))"
@@ -183,7 +153,7 @@ def test_a_hook_that_raises_is_named_with_plugin_and_distribution(importable: Si
 def test_a_plugin_that_declares_what_cannot_be_is_broken_and_leaves_nothing(
     importable: Site, hook: str, answer: str, reason: str
 ) -> None:
-    plugin(importable, "acme", f"    @implements({hook})\n    def declare(): return {answer}\n")
+    importable.plugin("acme", f"    @implements({hook})\n    def declare(): return {answer}\n")
     plugins = load(importable)
     assert statuses(plugins) == {"acme": "broken"}
     assert reason in rows(plugins)["acme"].reason
@@ -192,7 +162,7 @@ def test_a_plugin_that_declares_what_cannot_be_is_broken_and_leaves_nothing(
 
 
 def test_an_implementation_with_a_parameter_that_the_hook_has_not_is_broken(importable: Site) -> None:
-    plugin(importable, "acme", "    @implements(kernel_child_init)\n    def init(nonsense): ...\n")
+    importable.plugin("acme", "    @implements(kernel_child_init)\n    def init(nonsense): ...\n")
     plugins = load(importable)
     assert "nonsense" in rows(plugins)["acme"].reason
     assert statuses(plugins) == {"acme": "broken"}
@@ -200,9 +170,9 @@ def test_an_implementation_with_a_parameter_that_the_hook_has_not_is_broken(impo
 
 
 def test_a_pool_entry_point_must_name_the_pool_that_the_module_declares(importable: Site) -> None:
-    importable.module("acme_module", POOL.format(name="other", module="x"))
+    importable.module("acme_module", importable.POOL.format(name="other", module="x"))
     importable.install("acme", {"pools": {"acme": "acme_module", "other": "other_module"}})
-    importable.module("other_module", POOL.format(name="other", module="x"))
+    importable.module("other_module", importable.POOL.format(name="other", module="x"))
     plugins = load(importable)
     assert statuses(plugins) == {"acme": "broken", "other": "loaded"}
     assert "entry point names pool 'acme', which acme_module does not declare" in rows(plugins)["acme"].reason
@@ -210,7 +180,7 @@ def test_a_pool_entry_point_must_name_the_pool_that_the_module_declares(importab
 
 def test_two_pools_of_one_module_are_loaded_together(importable: Site) -> None:
     both = (
-        POOL.format(name="one", module="x")
+        importable.POOL.format(name="one", module="x")
         + """
     @implements(kernel_pools)
     def more():
@@ -256,8 +226,8 @@ OPTION = """
 def test_two_plugins_that_declare_one_thing_are_in_conflict_with_both_named(
     importable: Site, body: str, what: str
 ) -> None:
-    plugin(importable, "one", body.format("one"))
-    plugin(importable, "two", body.format("two"))
+    importable.plugin("one", body.format("one"))
+    importable.plugin("two", body.format("two"))
     plugins = load(importable)
     assert statuses(plugins) == {"one": "conflict", "two": "conflict"}
     assert rows(plugins)["one"].reason == f"it declares {what}, and so does two (two 1.0)"
@@ -266,8 +236,7 @@ def test_two_plugins_that_declare_one_thing_are_in_conflict_with_both_named(
 
 
 def test_what_the_kernel_itself_declares_cannot_be_declared_again(importable: Site) -> None:
-    plugin(
-        importable,
+    importable.plugin(
         "acme",
         """
     @implements(kernel_steps)
@@ -282,7 +251,7 @@ def test_what_the_kernel_itself_declares_cannot_be_declared_again(importable: Si
 
 @pytest.mark.parametrize("words", ["-acme", "-acme:acme"])
 def test_a_disabled_plugin_is_not_imported(importable: Site, words: str) -> None:
-    plugin(importable, "acme", "    raise SystemExit")
+    importable.plugin("acme", "    raise SystemExit")
     assert statuses(load(importable, words)) == {"acme": "disabled"}
 
 
@@ -293,99 +262,12 @@ def test_commands_are_not_imported(importable: Site) -> None:
 
 
 def test_a_pool_and_a_plugin_of_one_name_live_side_by_side(importable: Site) -> None:
-    importable.module("a_module", POOL.format(name="acme", module="x"))
-    importable.module("b_module", HEADER + LOOP)
+    importable.module("a_module", importable.POOL.format(name="acme", module="x"))
+    importable.module("b_module", importable.PLUGIN + LOOP)
     importable.install("acme", {"pools": {"acme": "a_module"}, "plugins": {"acme": "b_module"}})
     plugins = load(importable)
     assert [row.status for row in plugins.found] == [Status.LOADED, Status.LOADED]
     assert (list(plugins.pools), list(plugins.loops)) == (["acme"], ["theirs"])
-
-
-def test_an_unknown_pool_gets_did_you_mean_and_what_is_installed(importable: Site) -> None:
-    pool(importable, "threads")
-    with pytest.raises(PluginNotFound) as caught:
-        load(importable).pool("threds")
-    assert str(caught.value).splitlines() == [
-        "no pool named 'threds' is installed; did you mean 'threads'?",
-        "pools installed: threads",
-    ]
-    assert caught.value.exit_code == 2
-
-
-@pytest.mark.parametrize("name", ["prefork", "processes"])
-def test_a_pool_of_ours_that_is_not_installed_says_what_to_install(importable: Site, name: str) -> None:
-    with pytest.raises(PluginNotFound, match="install it: pip install worker-pool-prefork"):
-        load(importable).pool(name)
-
-
-def test_processes_means_prefork(importable: Site) -> None:
-    pool(importable, "prefork")
-    assert load(importable).pool("processes").name == "prefork"
-
-
-def test_a_chosen_pool_that_is_broken_says_why_and_chains_the_cause(importable: Site) -> None:
-    pool(importable, "acme", source="raise RuntimeError('boom')")
-    with pytest.raises(PluginBroken) as caught:
-        load(importable).pool("acme")
-    assert isinstance(caught.value.__cause__, RuntimeError)
-    assert (caught.value.plugin, caught.value.dist, caught.value.version) == ("acme", "acme", "1.0")
-    assert "pool acme (acme 1.0) cannot be used: broken: RuntimeError: boom" in str(caught.value)
-    assert caught.value.exit_code == 3
-    assert len(str(caught.value).splitlines()) <= 5
-
-
-def test_a_chosen_pool_whose_library_is_not_installed_cannot_be_used(importable: Site) -> None:
-    pool(importable, "acme", requires=("no-such-library",))
-    with pytest.raises(PluginBroken, match="unavailable: no-such-library: not installed\npip install no-such-library"):
-        load(importable).pool("acme")
-
-
-def test_a_chosen_pool_for_another_kernel_is_incompatible(importable: Site) -> None:
-    pool(importable, "acme", requires=("worker-kernel>=99",))
-    with pytest.raises(PluginIncompatible, match="needs >=99"):
-        load(importable).pool("acme")
-
-
-def test_a_chosen_pool_that_two_distributions_claim_is_a_conflict_until_one_is_picked(importable: Site) -> None:
-    pool(importable, "acme", "acme-one")
-    pool(importable, "acme", "acme-two")
-    with pytest.raises(PluginConflict) as caught:
-        load(importable).pool("acme")
-    assert "acme-one 1.0" in str(caught.value)
-    assert "acme-two 1.0" in str(caught.value)
-    assert "KERNEL_PLUGINS=+acme-one:acme" in str(caught.value)
-    picked = load(importable, "+acme-two:acme")
-    assert picked.pool("acme").cls == picked.pool("acme-two:acme").cls == "acme_two_module_heavy:Pool"
-
-
-def test_a_chosen_pool_that_is_disabled_is_not_found_and_says_by_what(importable: Site) -> None:
-    pool(importable, "acme")
-    with pytest.raises(PluginNotFound, match="disabled: by KERNEL_PLUGINS=-acme"):
-        load(importable, "-acme").pool("acme")
-
-
-def test_a_pool_can_be_named_by_its_class(importable: Site) -> None:
-    importable.module(
-        "own.pool",
-        """
-    from worker_kernel import Capabilities, Pool
-    class Mine(Pool):
-        capabilities = Capabilities()
-    class Bare(Pool): ...
-    other = 3
-    """,
-    )
-    plugins = load(importable)
-    assert plugins.pool("own.pool:Mine").cls == "own.pool:Mine"
-    assert plugins.pool("own.pool:Mine").capabilities == Capabilities()
-    with pytest.raises(PluginBroken, match="not a subclass"):
-        plugins.pool("own.pool:other")
-    with pytest.raises(PluginBroken, match="'capabilities' is not a Capabilities record"):
-        plugins.pool("own.pool:Bare")
-    with pytest.raises(PluginBroken, match="cannot be imported: AttributeError"):
-        plugins.pool("own.pool:NoSuch")
-    with pytest.raises(PluginNotFound, match=r"No module named 'own\.no_such'"):
-        plugins.pool("own.no_such:Pool")
 
 
 def test_load_object_names_the_owner_of_what_cannot_be_imported(importable: Site) -> None:
@@ -421,7 +303,7 @@ def test_boot_ends_where_a_demanded_plugin_is_missing(tmp_path: Path) -> None:
 
 
 def test_boot_ends_where_a_demanded_plugin_is_broken(importable: Site, tmp_path: Path) -> None:
-    plugin(importable, "acme", "    raise RuntimeError('boom')")
+    importable.plugin("acme", "    raise RuntimeError('boom')")
     with pytest.raises(PluginBroken, match="boom"):
         Plugins.load(environ={"KERNEL_PLUGINS": "+acme"}, directory=tmp_path)
     plugins = Plugins.load(environ={}, directory=tmp_path)

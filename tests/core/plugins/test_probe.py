@@ -68,6 +68,12 @@ def test_an_import_that_hangs_while_it_holds_the_interpreter_is_ended_too(import
     assert probed(importable, source, limit=0.3).verdict is Verdict.HANGS
 
 
+def test_an_import_that_disarms_the_timer_is_killed_after_the_grace(importable: Site) -> None:
+    disarmed = "import faulthandler, threading; faulthandler.cancel_dump_traceback_later(); threading.Event().wait()"
+    importable.module("acme_probed", disarmed)
+    assert probe("acme_probed", limit=0.2, grace=2.0).verdict is Verdict.HANGS
+
+
 def test_an_attribute_is_looked_up(importable: Site) -> None:
     assert probed(importable, "command = 3", value="acme_probed:command").verdict is Verdict.OK
     result = probed(importable, "", value="acme_probed:command.name")

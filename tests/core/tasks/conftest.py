@@ -1,4 +1,4 @@
-"""An app on kombu's memory transport with a result store in memory, a clock that only moves when told, and its queue."""
+"""An app on kombu's memory transport, with a result store in memory and a clock that moves only by sleeping."""
 
 from __future__ import annotations
 
@@ -149,7 +149,8 @@ class Lab:
         return self.job(envelope).run()
 
     def task(self, function: Callable[..., Any], **options: Any) -> Task[..., Any]:
-        return self.app.task(**options)(function)
+        declared: Task[..., Any] = self.app.task(**options)(function)
+        return declared
 
     def close(self) -> None:
         if self._connection is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import os
 import sys
@@ -17,6 +18,7 @@ from worker_kernel import (
     Job,
     JobKilled,
     KernelBug,
+    LeaseLost,
     Outcome,
     OutcomeKind,
     Raised,
@@ -85,10 +87,36 @@ def test_wrong_arguments_fail_the_task(lab: Lab) -> None:
 
 
 def test_a_value_that_json_cannot_carry_fails_the_task_with_the_reason(lab: Lab) -> None:
-    result = lab.task(lambda: object(), name="opaque").delay()
+    result = lab.task(object, name="opaque").delay()
     outcome = lab.run(result)
     assert (outcome.kind, outcome.stored) == (OutcomeKind.FAILED, True)
     assert "object is not JSON-serialisable" in str(result.result)
+
+
+def test_numbers_that_json_cannot_write_fail_the_task_and_do_not_come_back(lab: Lab) -> None:
+    def fail() -> None:
+        raise ValueError(10**5000)
+
+    value, error = lab.task(lambda: 10**5000, name="huge").delay(), lab.task(fail).delay()
+    assert [lab.run(value).kind, lab.run(error).kind] == [OutcomeKind.FAILED, OutcomeKind.FAILED]
+    json.dumps(lab.store.history)
+
+
+def test_a_header_of_the_wrong_type_reaches_no_store(lab: Lab) -> None:
+    lab.task(add).delay(1)
+    sent = lab.envelope()
+    odd = dict.fromkeys(("group", "parent_id", "root_id"), b"bytes")
+    assert lab.job(attrs.evolve(sent, headers={**sent.headers, **odd})).run().kind is OutcomeKind.SUCCEEDED
+    json.dumps(lab.store.history)
+
+
+def test_a_lease_that_a_task_itself_complains_about_fails_the_task(lab: Lab) -> None:
+    def complain() -> None:
+        raise LeaseLost("somebody's else")
+
+    lab.task(complain).delay()
+    outcome = lab.run()
+    assert (outcome.kind, outcome.fenced, outcome.stored) == (OutcomeKind.FAILED, False, True)
 
 
 def test_an_undecodable_body_fails_the_task_without_running_it(lab: Lab) -> None:
@@ -264,7 +292,7 @@ def test_a_result_is_ignored_as_the_closest_says(
 
 
 def test_an_ignored_result_need_not_be_json(lab: Lab) -> None:
-    lab.task(lambda: object(), name="opaque", ignore_result=True).delay()
+    lab.task(object, name="opaque", ignore_result=True).delay()
     assert lab.run().kind is OutcomeKind.SUCCEEDED
 
 

@@ -9,13 +9,14 @@ import attrs
 import pytest
 from kombu.exceptions import OperationalError
 
-from worker_kernel import BrokerUnavailable, Ignore, OutcomeKind, Retry
+from worker_kernel import BrokerUnavailable, Ignore, JobKilled, OutcomeKind, Retry
 from worker_kernel.tasks.publishing import Publisher
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tests.core.tasks.conftest import Lab
+
     from worker_kernel import App, Envelope
 
 
@@ -57,7 +58,11 @@ def test_a_chain_goes_on_with_the_value_and_carries_its_rest(lab: Lab) -> None:
     task.apply_async([1, 2], chain=following)
     lab.run()
     second = lab.envelope()
-    assert (second.id, body(second)[0], body(second)[2]["chain"][0]["options"]["task_id"]) == ("second", [3, 10], "third")
+    assert (second.id, body(second)[0], body(second)[2]["chain"][0]["options"]["task_id"]) == (
+        "second",
+        [3, 10],
+        "third",
+    )
     lab.job(second).run()
     third = lab.envelope()
     assert (third.id, body(third)[0], body(third)[2]["chain"]) == ("third", [13, 100], None)
@@ -74,6 +79,13 @@ def test_a_failure_calls_errbacks_with_the_id_and_fails_the_rest_of_the_chain(la
     assert lab.empty(), "neither callback nor chain goes on"
     assert [lab.store.metas[one]["status"] for one in ("next", "last")] == ["FAILURE", "FAILURE"]
     assert lab.store.metas["next"]["result"] == lab.store.metas[result.id]["result"]
+
+
+def test_the_rest_of_a_chain_fails_also_where_the_failed_task_keeps_no_result(lab: Lab) -> None:
+    task, failing = lab.task(add), lab.task(fail, ignore_result=True)
+    failing.apply_async(chain=[{**task.s(1), "options": {"task_id": "last"}}])
+    assert lab.run().stored is True
+    assert [(meta["task_id"], meta["status"]) for meta in lab.store.history] == [("last", "FAILURE")]
 
 
 def test_options_of_a_signature_hold(lab: Lab) -> None:
@@ -207,7 +219,9 @@ def test_max_retries_none_never_ends(lab: Lab) -> None:
 
 
 def test_a_retry_may_change_the_call(lab: Lab) -> None:
-    task = lab.task(lambda self, x: self.retry(args=[x + 1], countdown=5, queue=f"{lab.queue}-slow"), bind=True, name="r")
+    task = lab.task(
+        lambda self, x: self.retry(args=[x + 1], countdown=5, queue=f"{lab.queue}-slow"), bind=True, name="r"
+    )
     task.delay(1)
     lab.run()
     assert body(lab.envelope(f"{lab.queue}-slow"))[0] == [2]
@@ -238,6 +252,19 @@ def test_a_retry_is_sent_also_where_the_task_asks_to_be_ignored(lab: Lab) -> Non
     lab.task(quietly, bind=True).delay()
     assert lab.run().kind is OutcomeKind.IGNORED
     assert lab.envelope().retries == 1
+
+
+@pytest.mark.parametrize("reason", ["stop", "cancel", "time_limit"])
+def test_a_run_that_is_ended_from_outside_is_not_retried_as_well(lab: Lab, reason: str) -> None:
+    def ask_and_go_on(self: Any) -> None:
+        self.retry(throw=False, countdown=0)
+        raise JobKilled(reason)
+
+    result = lab.task(ask_and_go_on, bind=True).delay()
+    outcome = lab.run(result)
+    assert outcome.stored is (reason != "stop")
+    assert lab.store.states(result.id) == {"stop": [], "cancel": ["REVOKED"], "time_limit": ["FAILURE"]}[reason]
+    assert lab.empty()
 
 
 def test_a_retry_that_cannot_be_sent_hands_the_message_back(lab: Lab, broken: Callable[[], None]) -> None:

@@ -105,7 +105,9 @@ def test_a_report_survives_the_way_to_another_process(lab: Lab) -> None:
     assert copy.run() == attrs.evolve(outcome, stored=True)
 
 
-@pytest.mark.parametrize("frame", [b"", b"\0\0\0\5{", b"\0\0\0\2{}", b"\xff" * 30, b"\0\0\0\x15" + b'{"envelope":1,"text":0}'])
+@pytest.mark.parametrize(
+    "frame", [b"", b"\0\0\0\5{", b"\0\0\0\2{}", b"\xff" * 30, b"\0\0\0\x15" + b'{"envelope":1,"text":0}']
+)
 def test_what_is_no_frame_is_a_bug_of_ours(frame: bytes) -> None:
     with pytest.raises(KernelBug, match="cannot be read"):
         frames.unpack(frame)

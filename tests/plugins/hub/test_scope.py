@@ -104,6 +104,30 @@ def test_a_stale_scope_cannot_take_down_its_successor(hub: KombuHub) -> None:
         os.close(fd)
 
 
+def test_an_event_counts_only_for_the_registration_it_was_polled_for(hub: KombuHub) -> None:
+    pairs = [socket.socketpair() for _ in range(2)]
+    calls: list[str] = []
+    old, new = hub.scope(), hub.scope()
+
+    def read(other: int) -> None:
+        calls.append("old")
+        new.add_reader(pairs[other][0], calls.append, "new")
+
+    for number in (0, 1):
+        old.add_reader(pairs[number][0], read, 1 - number)
+        pairs[number][1].send(b"x")
+    hub.run_once(timeout=LONG)
+    assert calls == ["old"]
+    assert (old.leftovers(), new.leftovers()) == (1, 1)
+    old.drop()
+    hub.run_once(timeout=LONG)
+    assert calls == ["old", "new"]
+    new.drop()
+    for one, other in pairs:
+        one.close()
+        other.close()
+
+
 def test_a_scope_leaves_the_hubs_own_registrations_alone(
     hub: KombuHub, scope: RecordingScope, pair: tuple[socket.socket, socket.socket]
 ) -> None:

@@ -133,7 +133,7 @@ def _text(drawings: Iterable[Drawing]) -> str:
         for number, name in enumerate(drawing.order.names, start=1):
             waits = [edge for edge in drawing.order.edges if edge.then == name and edge.kind is not EdgeKind.LAST]
             words = [f"{edge.kind} {edge.first}" for edge in waits if edge.kind is not EdgeKind.BEFORE]
-            words += [f"before it: {edge.first}" for edge in waits if edge.kind is EdgeKind.BEFORE]
+            words += [f"{edge.first} asked to be before it" for edge in waits if edge.kind is EdgeKind.BEFORE]
             if any(edge.then == name and edge.kind is EdgeKind.LAST for edge in drawing.order.edges):
                 words.append("last")
             lines.append(f"  {number}. {name.ljust(width)}  {drawing.owners[name]}  {', '.join(words)}".rstrip())

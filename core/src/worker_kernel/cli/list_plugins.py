@@ -66,7 +66,7 @@ def command(
     found = discover()
     for sentence in (*problems, *selection.idle(found)):
         click.echo(f"Warning: {sentence}", err=True)
-    rows = [_Row(found=row) for row in _with_pool(selection, pool, found).apply(found)]
+    rows = [Listed(found=row) for row in _with_pool(selection, pool, found).apply(found)]
     if probing:
         rows = [_probed(row, probe_limit) for row in rows]
     if load:
@@ -81,19 +81,21 @@ def command(
 
 
 @attrs.frozen(kw_only=True)
-class _Row:
-    """A plugin, and what its probe told."""
+class Listed:
+    """One line of the list."""
 
     found: Found
+    """The plugin."""
     probe: Probe | None = None
+    """What importing it did; None: it was not probed."""
 
 
-def document(rows: Iterable[_Row], kernel: str) -> dict[str, object]:
+def document(rows: Iterable[Listed], kernel: str) -> dict[str, object]:
     """Return what ``--json`` prints. Keys are only ever added; ``schema`` is raised should one change its meaning."""
     return {"schema": SCHEMA, "kernel": kernel, "plugins": [_as_json(row) for row in rows]}
 
 
-def _as_json(row: _Row) -> dict[str, object]:
+def _as_json(row: Listed) -> dict[str, object]:
     found = row.found
     return {
         "name": found.name,
@@ -130,24 +132,24 @@ def _with_pool(selection: Selection, pool: str | None, found: Sequence[Found]) -
     return selection if is_class else demanding
 
 
-def _probed(row: _Row, limit: float) -> _Row:
+def _probed(row: Listed, limit: float) -> Listed:
     found = row.found
     if not found.value or found.status is Status.DISABLED:
         return row
     result = probe(found.value, limit=limit)
-    return _Row(found=after(found, result), probe=result)
+    return Listed(found=after(found, result), probe=result)
 
 
-def _loaded(rows: Sequence[_Row]) -> list[_Row]:
+def _loaded(rows: Sequence[Listed]) -> list[Listed]:
     from ..plugins.quarantine import load_all
 
     with contextlib.redirect_stdout(sys.stderr):  # what a plugin prints at import is no part of the list
         outcome = load_all([row.found for row in rows])
     probes = {(row.found.dist, row.found.kind, row.found.name, row.found.value): row.probe for row in rows}
-    return [_Row(found=new, probe=probes.get((new.dist, new.kind, new.name, new.value))) for new in outcome.rows]
+    return [Listed(found=new, probe=probes.get((new.dist, new.kind, new.name, new.value))) for new in outcome.rows]
 
 
-def _print(rows: Sequence[_Row]) -> None:
+def _print(rows: Sequence[Listed]) -> None:
     table = [HEADINGS, *(_cells(row) for row in rows)]
     if sys.stdout.isatty():
         _print_rich(table)
@@ -170,14 +172,14 @@ def _print_rich(table: Sequence[Sequence[str]]) -> None:
     Console().print(shown)
 
 
-def _cells(row: _Row) -> tuple[str, ...]:
+def _cells(row: Listed) -> tuple[str, ...]:
     found = row.found
     notes = [note for note in ("editable" if found.editable else "", found.origin) if note]
     source = f"{found.dist} ({', '.join(notes)})" if notes else found.dist
     return (found.name, found.kind.value, found.version, source, found.status.value, _why(row))
 
 
-def _why(row: _Row) -> str:
+def _why(row: Listed) -> str:
     found = row.found
     parts = [f"{found.reason} ({found.remedy})" if found.reason and found.remedy else found.reason or found.remedy]
     if found.patch:
@@ -192,5 +194,11 @@ def _why(row: _Row) -> str:
 def _probe_words(result: Probe, found: Found) -> str:
     if result.seconds is None:
         return "" if result.message == found.reason else f"probe: {result.message}"
-    threads = f", {result.threads} threads" if result.threads else ""
-    return f"imported in {result.seconds:.2f} s, {result.modules} modules{threads}"
+    words = [f"imported in {result.seconds:.2f} s", _count(result.modules, "module")]
+    if result.threads:
+        words.append(_count(result.threads, "thread"))
+    return ", ".join(words)
+
+
+def _count(number: int | None, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"

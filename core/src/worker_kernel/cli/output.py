@@ -18,7 +18,7 @@ def echo_json(**content: object) -> None:
     from ..plugins.discovery import kernel_version
 
     document = {"schema": SCHEMA, "kernel": kernel_version(), **content}
-    click.echo(json.dumps(plain(document), indent=2, ensure_ascii=False, allow_nan=False))
+    click.echo(json.dumps(plain(document), indent=2, allow_nan=False))
 
 
 def plain(value: object) -> object:

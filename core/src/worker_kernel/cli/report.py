@@ -52,9 +52,8 @@ def message(exc: BaseException) -> list[str]:
     if isinstance(exc, KernelError):
         lines = str(exc).splitlines() or [type(exc).__name__]
     elif isinstance(exc, click.UsageError):
-        lines = exc.format_message().splitlines()
-        if exc.ctx is not None:
-            lines.append(f"{exc.ctx.command_path} --help says what there is")
+        path = exc.ctx.command_path if exc.ctx is not None else "kernel"
+        lines = [*exc.format_message().splitlines(), f"{path} --help says what there is"]
     elif isinstance(exc, click.ClickException):
         lines = exc.format_message().splitlines()
     else:

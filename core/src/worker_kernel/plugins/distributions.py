@@ -120,7 +120,7 @@ def parse_entry_points(text: str) -> tuple[tuple[EntryPoint, ...], tuple[str, ..
             problems.append(f"line {number} of entry_points.txt is no entry point: {line}")
         else:
             value = value.partition("[")[0]
-            entries.append(EntryPoint(group=group, name=name, value="".join(value.split())))
+            entries.append(EntryPoint(group=group, name=one_line(name, 100), value="".join(value.split())))
     return tuple(entries), tuple(one_line(problem, 200) for problem in problems)
 
 

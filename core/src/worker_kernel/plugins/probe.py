@@ -56,19 +56,21 @@ class Probe:
     """How many threads of Python it left running; None where it did not return."""
 
 
-def probe(value: str, *, limit: float = LIMIT) -> Probe:
+def probe(value: str, *, limit: float = LIMIT, grace: float = GRACE) -> Probe:
     """Import ``package.module[:attribute]`` in a new interpreter with the same path and environment.
 
-    Never raises because of what is imported. Returns within ``limit`` and some seconds for the interpreter itself.
+    Never raises because of what is imported. Returns within ``limit`` plus ``grace``.
     The child has no input and its output goes nowhere. Processes that the plugin starts are its own affair.
 
     Args:
         value: what to import.
         limit: seconds (> 0) that the import may take.
+        grace: seconds (> 0) that the interpreter may take besides, and after which it is killed even if the plugin
+            has disarmed the timer that ends it.
     """
     with tempfile.TemporaryDirectory(prefix="kernel-probe-") as name:
         folder = Path(name)
-        order = {"value": value, "path": sys.path, "limit": limit}
+        order = {"value": value, "path": [str(entry) for entry in sys.path], "limit": limit}
         (folder / "order.json").write_text(json.dumps(order))
         command = [sys.executable, "-c", _CHILD, name]
         with subprocess.Popen(  # noqa: S603  (our own code; what it imports is what the user installed)
@@ -79,7 +81,7 @@ def probe(value: str, *, limit: float = LIMIT) -> Probe:
             start_new_session=os.name == "posix",
         ) as child:
             try:
-                status: int | None = child.wait(limit + GRACE)
+                status: int | None = child.wait(limit + grace)
             except subprocess.TimeoutExpired:
                 _kill(child)
                 status = None

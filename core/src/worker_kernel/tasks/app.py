@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC
+from types import MappingProxyType
 from typing import Any, ParamSpec, TypeVar, Unpack, cast, overload
 
 from ..application import BrokerInfo, Envelope, TaskOptions
@@ -24,6 +25,7 @@ from .body import Body
 from .configuration import Configuration
 from .context import Outgoing, Request, running_task
 from .message import Invocation, SendOptions, compose
+from .meta import header_text
 from .naming import find_origin, nearest, task_name
 from .publishing import default_queue
 from .results import AsyncResult, ResultStore
@@ -78,6 +80,7 @@ class App:
         given = {"broker_url": broker_url, "result_backend": result_backend, **settings}
         self._declared = {key: value for key, value in given.items() if value is not None}
         self._tasks: dict[str, Task[..., Any]] = {}
+        self._options: Mapping[str, TaskOptions] | None = None
         self._lock = threading.RLock()
         self._configuration: Configuration | None = None
 
@@ -114,6 +117,7 @@ class App:
                     "give one of them another name with @app.task(name=...)"
                 )
             self._tasks[name] = task
+            self._options = None
         return task
 
     def find_task(self, name: str) -> Task[..., Any]:
@@ -146,8 +150,9 @@ class App:
             BrokerUnavailable: the broker cannot be reached.
         """
         invocation = self.plan(name, args, kwargs, **options)
-        policy = cast("Mapping[str, float | None]", invocation.retry_policy or None)
-        self.send(Outgoing(message=compose(invocation), queue=invocation.queue), retry=invocation.retry, policy=policy)
+        self._configured().publisher.publish(
+            compose(invocation), invocation.queue, policy=invocation.retry_policy if invocation.retry else None
+        )
         running = running_task()
         if running is not None:
             running.sent.append(invocation.id)
@@ -191,18 +196,17 @@ class App:
             **cast("SendOptions", given),
         )
 
-    def send(self, outgoing: Outgoing, *, retry: bool = True, policy: Mapping[str, float | None] | None = None) -> None:
-        """Send a finished message.
-
-        Args:
-            outgoing: the message and its queue.
-            retry: whether to try again when the broker cannot be reached.
-            policy: how, see `publishing.POLICY`.
+    def send(self, outgoing: Outgoing) -> None:
+        """Send a finished message, trying again as the settings say.
 
         Raises:
             BrokerUnavailable: the broker cannot be reached.
         """
-        self._configured().publisher.publish(outgoing.message, outgoing.queue, policy=(policy or {}) if retry else None)
+        settings = self.settings
+        policy = cast("Mapping[str, float | None]", settings["task_publish_retry_policy"])
+        self._configured().publisher.publish(
+            outgoing.message, outgoing.queue, policy=policy if settings.get_bool("task_publish_retry") else None
+        )
 
     def AsyncResult(self, id: str) -> AsyncResult:  # noqa: A002, N802  (Celery's names)
         """Return the result of the task with this id; nothing is looked up yet."""
@@ -230,6 +234,7 @@ class App:
         with self._lock:
             self.close()
             self.join_blocks = join_blocks
+            self._options = None
             self._configuration = Configuration(settings, plugins)
 
     @property
@@ -243,12 +248,15 @@ class App:
 
     def tasks(self) -> Mapping[str, TaskOptions]:
         """See `Application.tasks`. Before `configure`, options that tasks leave open have their defaults."""
-        with self._lock:
-            known = sorted(self._tasks.items())
-        configuration = self._configuration
-        settings = None if configuration is None else configuration.settings
-        fallback = {} if settings is None else {option: settings[name] for option, name in _FALLBACK.items()}
-        return {name: task.options(fallback) for name, task in known}
+        options = self._options
+        if options is None:
+            with self._lock:
+                configuration = self._configuration
+                settings = None if configuration is None else configuration.settings
+                fallback = {} if settings is None else {option: settings[name] for option, name in _FALLBACK.items()}
+                known = {name: task.options(fallback) for name, task in sorted(self._tasks.items())}
+                options = self._options = MappingProxyType(known)
+        return options
 
     def broker(self) -> BrokerInfo:
         """See `Application.broker`."""
@@ -368,9 +376,9 @@ class App:
             delivery_info=envelope.delivery_info,
             queue=envelope.queue or None,
             hostname=self.node_name,
-            root_id=headers.get("root_id") or envelope.id,
-            parent_id=headers.get("parent_id"),
-            group=headers.get("group"),
+            root_id=header_text(headers, "root_id") or envelope.id,
+            parent_id=header_text(headers, "parent_id"),
+            group=header_text(headers, "group"),
             reply_to=properties.get("reply_to"),
             correlation_id=properties.get("correlation_id"),
             ignore_result=self.ignores_result(envelope),
@@ -387,6 +395,7 @@ class App:
             with self._lock:
                 if self._configuration is None:
                     self._configuration = self._read()
+                    self._options = None
                 configuration = self._configuration
         return configuration
 

@@ -35,6 +35,8 @@ class Configuration:
         """Take the settings over. Nothing is looked up, connected or opened."""
         self.settings = settings
         self.plugins = plugins
+        self.publisher = Publisher(lambda: self.connection(heartbeat=False), lambda: self.address.info.url)
+        """What sends messages."""
         self._lock = threading.RLock()
         self._store: ResultStore | None = None
         self._store_known = False
@@ -47,13 +49,6 @@ class Configuration:
             UsageError: the URL names no known transport.
         """
         return locate(self.settings.get_str("broker_url"), self.plugins.transports)
-
-    @functools.cached_property
-    def publisher(self) -> Publisher:
-        """What sends messages."""
-        with self._lock:
-            known = self.__dict__.get("publisher")  # made by another thread, while this one waited
-            return known or Publisher(lambda: self.connection(heartbeat=False), self.address.info.url)
 
     @functools.cached_property
     def zone(self) -> tzinfo:
@@ -129,9 +124,7 @@ class Configuration:
 
     def close(self) -> None:
         """Close what is open. Idempotent."""
-        publisher = self.__dict__.get("publisher")
-        if publisher is not None:
-            publisher.close()
+        self.publisher.close()
         if self._store is not None:
             self._store.close()
 

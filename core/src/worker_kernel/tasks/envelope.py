@@ -50,7 +50,7 @@ def _parse(message: Any, zone: tzinfo) -> Envelope:
     raw = getattr(message, "raw_body", None)
     if raw is None:
         raw = message.body
-        if headers.get("compression") and not message.errors:
+        if headers.get("compression") and not getattr(message, "errors", None):
             # kombu's own message classes have decompressed it on arrival.
             headers = {key: value for key, value in headers.items() if key != "compression"}
     body = b"" if raw is None else bytes(raw) if isinstance(raw, bytearray) else raw

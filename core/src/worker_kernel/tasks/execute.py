@@ -15,7 +15,6 @@ from ..errors import (
     LeaseLost,
     Reject,
     Retry,
-    StoreUnavailable,
     TaskRevoked,
     TimeLimitExceeded,
     WorkerLost,
@@ -26,7 +25,7 @@ from . import frames
 from .body import decode
 from .context import Outgoing, Request
 from .message import compose, short_repr
-from .meta import FAILURE, RETRY, REVOKED, STARTED, SUCCESS, exception_record, plain, record
+from .meta import FAILURE, RETRY, REVOKED, STARTED, SUCCESS, exception_record, header_text, plain, record
 from .signature import Call, Followups, read_followups
 from .storing import send_all, store_state
 
@@ -35,6 +34,8 @@ if TYPE_CHECKING:
     from .task import Task
 
 log = logging.getLogger("worker_kernel.tasks")
+
+_ENDED_FROM_OUTSIDE = frozenset({OutcomeKind.TIMED_OUT, OutcomeKind.CANCELLED, OutcomeKind.LOST})
 
 
 class TaskJob(Job):
@@ -57,6 +58,7 @@ class TaskJob(Job):
         self._task: Task[..., Any] | None = None
         self._request: Request | None = None
         self._followups = Followups()
+        self._called = False
 
     def prepare(self) -> None:
         """See `Job.prepare`.
@@ -71,7 +73,7 @@ class TaskJob(Job):
         self._task = self._app.find_task(self.task)
         body = decode(self.envelope, self._app.accepted_types())
         headers = self.envelope.headers
-        self._followups = read_followups(body.embed, self.id, headers.get("root_id"))
+        self._followups = read_followups(body.embed, self.id, header_text(headers, "root_id"))
         self._request = self._app.request_of(self.envelope, body)
         if self._app.tracks_started() and not self._app.ignores_result(self.envelope):
             self._store_started()
@@ -80,6 +82,7 @@ class TaskJob(Job):
         """See `Job.call`."""
         if self._task is None or self._request is None:
             raise KernelBug(f"job {self.id} was called without having been prepared")
+        self._called = True
         if self.is_async:
             return self._task.run_async(self._request)
         return self._task.run(self._request)
@@ -104,7 +107,7 @@ class TaskJob(Job):
         if not isinstance(ending, Raised):
             return self._succeeded(ending)
         exc = ending.exception
-        if isinstance(exc, LeaseLost):
+        if isinstance(exc, LeaseLost) and not self._called:
             raise exc
         if isinstance(exc, JobKilled):
             return self._killed(exc)
@@ -114,10 +117,12 @@ class TaskJob(Job):
         if isinstance(exc, Reject):
             return self._rejected(exc)
         if not isinstance(exc, Retry) and self._task is not None and self._request is not None:
+            where = exc.__traceback__
             try:
                 exc = self._task.retry_by_itself(self._request, exc) or exc
             except Exception as refusal:  # noqa: BLE001  (one retry too many, or arguments that cannot be sent again)
-                exc = refusal
+                # What the task raised is told from where it raised it, not from where we asked whether to retry.
+                exc = exc.with_traceback(where) if refusal is exc else refusal
         return self._retried(exc) if isinstance(exc, Retry) else self._failed(exc)
 
     # -- the ends ---------------------------------------------------------------------------------------------------
@@ -192,8 +197,13 @@ class TaskJob(Job):
         return self._outcome(OutcomeKind.RETRIED, failure)
 
     def _with_retries(self, outcome: Outcome) -> Outcome:
-        """Send what ``self.retry()`` asked for, also where the task went on to end in another way."""
-        messages = self._request.retry_messages if self._request is not None and not outcome.requeue else []
+        """Send what ``self.retry()`` asked for, also where the task went on to end by itself in another way.
+
+        Not where the message goes back: the next run asks again. Not where the run was ended from outside.
+        """
+        if self._request is None or outcome.requeue or not outcome.stored or outcome.kind in _ENDED_FROM_OUTSIDE:
+            return outcome
+        messages = self._request.retry_messages
         pending, messages[:] = list(messages), []
         error = send_all(self._app, pending, self.envelope, "the retry")
         if error is None:
@@ -223,7 +233,9 @@ class TaskJob(Job):
         meta = record(self.id, STARTED, result, now=self._app.clock.wall(), headers=self.envelope.headers)
         try:
             store.store(meta, fence=self.envelope.fence)
-        except StoreUnavailable as exc:  # in passing: what matters is the end
+        except LeaseLost:
+            raise
+        except Exception as exc:  # noqa: BLE001  (a plugin's store; a state in passing, what matters is the end)
             log.warning("state STARTED of %s[%s] could not be stored: %s", self.task, self.id, exc)
 
 

@@ -75,9 +75,16 @@ def record(
         "task_id": task_id,
     }
     for header, key in (("group", "group_id"), ("parent_id", "parent_id")):
-        if headers and headers.get(header):
-            meta[key] = headers[header]
+        text = header_text(headers or {}, header)
+        if text:
+            meta[key] = text
     return meta
+
+
+def header_text(headers: Mapping[str, Any], name: str) -> str | None:
+    """Return a header that has to be text; None where it is absent or something else, which no store could keep."""
+    value = headers.get(name)
+    return value if isinstance(value, str) else None
 
 
 def plain(value: object) -> object:
@@ -86,7 +93,7 @@ def plain(value: object) -> object:
     Raises:
         TypeError: JSON cannot carry it; the message names the type.
     """
-    if value is None or isinstance(value, (bool, int, float, str)):
+    if value is None or isinstance(value, (bool, float, str)) or (isinstance(value, int) and _is_short(value)):
         return value
     try:
         return json.loads(kombu_json.dumps(value))
@@ -117,7 +124,8 @@ def exception_record(failure: Failure) -> dict[str, Any]:
     kind, module = failure.type, failure.module
     if module == errors.__name__ and kind in _CELERY_NAMES:
         module, kind = _CELERY_NAMES[kind]
-    return {"exc_type": kind, "exc_message": list(failure.args), "exc_module": module}
+    arguments = [hex(arg) if isinstance(arg, int) and not _is_short(arg) else arg for arg in failure.args]
+    return {"exc_type": kind, "exc_message": arguments, "exc_module": module}
 
 
 def exception_from(stored: object) -> Exception:
@@ -141,6 +149,11 @@ def exception_from(stored: object) -> Exception:
     name = kind.rpartition(".")[2] or kind
     made = type(name, (errors.TaskError,), {"__module__": str(module), "__doc__": f"``{module}.{kind}``, by name."})
     return made(*arguments)  # type: ignore[no-any-return]  # type() with three arguments is untyped
+
+
+def _is_short(number: int) -> bool:
+    """Whether JSON can carry it: Python writes no more than some thousand digits."""
+    return number.bit_length() <= 2048
 
 
 def _known_class(module: str, kind: str) -> type[Exception] | None:

@@ -32,12 +32,12 @@ class Publisher:
     that were open at a fork are left to the parent.
     """
 
-    def __init__(self, connect: Callable[[], Any], shown_url: str) -> None:
+    def __init__(self, connect: Callable[[], Any], shown_url: Callable[[], str]) -> None:
         """Remember how to connect; nothing is opened.
 
         Args:
             connect: returns a new, unconnected ``kombu.Connection``.
-            shown_url: the broker's URL for messages, with passwords masked.
+            shown_url: returns the broker's URL for error messages, with passwords masked.
         """
         self._connect = connect
         self._shown_url = shown_url
@@ -87,7 +87,7 @@ class Publisher:
             self._discard(producer)
             if isinstance(exc, self._troubles(producer)):
                 raise BrokerUnavailable(
-                    f"the broker {self._shown_url} did not take a message for queue {queue!r}: "
+                    f"the broker {self._shown_url()} did not take a message for queue {queue!r}: "
                     f"{type(exc).__name__}: {exc}\ncheck that it runs, and broker_url (KERNEL_BROKER_URL, -b)"
                 ) from exc
             raise

@@ -23,7 +23,7 @@ from ..outcome import Failure, Outcome, OutcomeKind
 from . import frames
 from .body import decode
 from .execute import send_errbacks, store_failure
-from .meta import FAILURE, REVOKED
+from .meta import FAILURE, REVOKED, header_text
 from .signature import Followups, read_followups
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ class ReportJob(Job):
         """Look for errbacks and the rest of the chain. Never raises an `Exception`."""
         try:
             body = decode(self.envelope, self._app.accepted_types())
-            self._followups = read_followups(body.embed, self.id, self.envelope.headers.get("root_id"))
+            self._followups = read_followups(body.embed, self.id, header_text(self.envelope.headers, "root_id"))
         except (KernelError, TaskError) as exc:
             log.info("errbacks of %s[%s] are not known: %s", self.task, self.id, exc)
 

@@ -50,13 +50,11 @@ def store_state(
     Raises:
         LeaseLost: the message has passed into other hands; nothing was stored.
     """
-    if app.ignores_result(envelope):
-        return True
     now = app.clock.wall()
-    metas = [
-        record(envelope.id, status, result, now=now, traceback=traceback, children=children, headers=envelope.headers),
-        *(record(task_id, status, result, now=now, traceback=traceback) for task_id in and_for),
-    ]
+    own = record(envelope.id, status, result, now=now, traceback=traceback, children=children, headers=envelope.headers)
+    metas = [] if app.ignores_result(envelope) else [own]
+    # Others may wait for these, whatever is said about this one.
+    metas += [record(task_id, status, result, now=now, traceback=traceback) for task_id in and_for]
     return all(_store_patiently(app, meta, envelope) for meta in metas)
 
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .hub_contract import HubContract as HubContract
     from .loop_contract import LoopContract as LoopContract
     from .pool_contract import PoolContract as PoolContract
+    from .promises import broken_promises as broken_promises
     from .recording import RecordingListener as RecordingListener
 
 _HOMES = {
@@ -38,6 +39,7 @@ _HOMES = {
     "LoopContract": ".loop_contract",
     "PoolContract": ".pool_contract",
     "RecordingListener": ".recording",
+    "broken_promises": ".promises",
 }
 
 __all__ = [
@@ -50,6 +52,7 @@ __all__ = [
     "LoopContract",
     "PoolContract",
     "RecordingListener",
+    "broken_promises",
 ]
 
 

@@ -19,6 +19,9 @@ from ..pool import Pool, PoolConfig, PoolStatistics
 from .fake_job import FakeJob
 from .recording import PATIENCE, RecordingListener, eventually
 
+GRACE = 5.0
+"""Seconds that a task may take to end once it was hit: a busy machine does not turn it into a zombie."""
+
 
 class PoolMaker:
     """What the author of a pool supplies; the root of `PoolContract`."""
@@ -177,9 +180,8 @@ def with_bench(
     """
     listener = RecordingListener(raising=raising, patience=maker.patience)
     allowed = slots if maker.capabilities.concurrency is not Support.REFUSED else 1
-    pool = maker.make_pool(PoolConfig(**{"limit": allowed, "listener": listener, "limit_grace": 0.3, **options}))
+    pool = maker.make_pool(PoolConfig(**{"limit": allowed, "listener": listener, "limit_grace": GRACE, **options}))
     bench = Bench(pool, listener, allowed, maker.patience)
-    before = set(threading.enumerate())
 
     def whole() -> None:
         try:
@@ -194,9 +196,6 @@ def with_bench(
         _beside(pool, whole)
     else:
         whole()
-    # A promise of its own says that no thread is left; here they only get the time not to disturb the next test.
-    for thread in set(threading.enumerate()) - before:
-        thread.join(2.0)
 
 
 def _beside(pool: Pool, scenario: Callable[[], None]) -> None:

@@ -146,13 +146,13 @@ class ModelPromises(PoolMaker):
     """The part of `PoolContract` that tries what nobody thought of."""
 
     @settings(
-        max_examples=40,
+        max_examples=60,
+        derandomize=True,
         deadline=None,
-        database=None,
-        phases=[Phase.explicit, Phase.generate, Phase.shrink],
+        phases=[Phase.explicit, Phase.generate],  # each attempt at a shorter example would wait for what never comes
         suppress_health_check=[HealthCheck.differing_executors, HealthCheck.too_slow],
     )
-    @given(commands=st.lists(st.tuples(st.sampled_from(COMMANDS), st.integers(0, 11)), min_size=1, max_size=14))
+    @given(commands=st.lists(st.tuples(st.sampled_from(COMMANDS), st.integers(0, 11)), min_size=5, max_size=20))
     def test_any_sequence_of_calls_ends_where_the_model_says(self, commands: list[Command]) -> None:
         def scenario(bench: Bench) -> None:
             machine = _Machine(bench, self)

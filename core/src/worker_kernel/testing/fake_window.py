@@ -11,6 +11,10 @@ from ..errors import JobKilled, SoftTimeLimitExceeded
 _raise_in_thread = ctypes.pythonapi.PyThreadState_SetAsyncExc
 
 
+class _Retracted(BaseException):
+    """Replaces what has not arrived yet; NULL in its place keeps CPython 3.11 looking for an exception for ever."""
+
+
 class Window:
     """Calls a function into which, and into nothing else, other threads may raise.
 
@@ -21,6 +25,7 @@ class Window:
         self._lock = threading.Lock()
         self._thread: int | None = None
         self._over = False
+        self._raised = False
         self.soft_delivered = threading.Event()
         """Set when the task has seen the soft limit."""
         self.killed: JobKilled | None = None
@@ -93,12 +98,18 @@ class Window:
 
     def _close(self) -> None:
         with self._lock:
-            if self._thread is not None:
-                _raise_in_thread(ctypes.c_ulong(self._thread), None)  # takes back what has not arrived yet
+            if self._thread is not None and self._raised:
+                try:
+                    _raise_in_thread(ctypes.c_ulong(self._thread), ctypes.py_object(_Retracted))
+                    while True:
+                        pass
+                except _Retracted:
+                    pass
             self._thread, self._over = None, True
 
     def _raise(self, cls: type[BaseException]) -> bool:
         if self._thread is None:
             return False
+        self._raised = True
         _raise_in_thread(ctypes.c_ulong(self._thread), ctypes.py_object(cls))
         return True

@@ -42,7 +42,12 @@ class HubContract:
     def test_calls_from_another_thread_keep_their_order(self) -> None:
         made: list[int] = []
         with self._hub() as hub:
-            caller = threading.Thread(target=lambda: [hub.call_soon(made.append, number) for number in range(500)])
+
+            def call() -> None:
+                for number in range(500):
+                    hub.call_soon(made.append, number)
+
+            caller = threading.Thread(target=call)
             caller.start()
             _turn(hub, lambda: len(made) == 500)
             caller.join()

@@ -25,8 +25,8 @@ from .fake_job import FakeJob
 from .recording import RecordingListener, eventually
 from .stuck import stuck_task
 
-LIMIT = 0.4
-"""Seconds: the limit, and the grace after a hard one."""
+LIMIT = 0.25
+"""Seconds: the limit under which tasks get stuck."""
 
 
 def tell(event: str, **fields: object) -> None:
@@ -127,6 +127,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--swallows", action="store_true")
     parser.add_argument("--seconds", type=float, default=30.0, help="for how long the task is stuck")
     parser.add_argument("--patience", type=float, default=15.0)
+    parser.add_argument("--grace", type=float, default=0.4, help="as in PoolConfig.limit_grace")
     parser.add_argument("--zombie-budget", type=int, default=10)
     asked = parser.parse_args(arguments)
     logging.basicConfig(stream=sys.stderr, level=logging.INFO)
@@ -134,7 +135,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     logging.getLogger().addHandler(undeliverable)
     worker = _Worker(patience=asked.patience)
     cls = load_pool(asked.pool_path)
-    pool = cls(PoolConfig(limit=1, listener=worker, limit_grace=LIMIT, zombie_budget=asked.zombie_budget))
+    pool = cls(PoolConfig(limit=1, listener=worker, limit_grace=asked.grace, zombie_budget=asked.zombie_budget))
     pool.start()
 
     def run() -> None:

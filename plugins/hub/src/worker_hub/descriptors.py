@@ -57,7 +57,7 @@ class Watch:
         return flags
 
     def callbacks(self, event: int) -> Iterator[Call]:
-        """Yield what is to be called for ``event``, asking anew after each call whether it is still registered.
+        """Yield what is to be called for ``event``, looking anew after each call at what is registered.
 
         An error goes to the reader, which finds out what it is by reading; without one, to the writer.
         """
@@ -95,7 +95,7 @@ class Descriptors:
         watch = self._watches.get(fd)
         if watch is None or watch.owner is not owner:
             if watch is not None:
-                self._unregister(watch)
+                self.forget(watch)
             watch = Watch(fd=fd, owner=owner, since=self._clock.monotonic())
             self._watches[fd] = watch
         return watch
@@ -126,7 +126,7 @@ class Descriptors:
         watch.registered = wanted
 
     def forget(self, watch: Watch) -> None:
-        """Watch the descriptor no longer. Never raises; idempotent."""
+        """Watch the descriptor no longer, nor call anything for events already polled. Never raises; idempotent."""
         watch.reader = watch.writer = None
         watch.bare = 0
         if self._watches.get(watch.fd) is watch:
@@ -150,7 +150,7 @@ class Descriptors:
         return ready
 
     def is_current(self, watch: Watch) -> bool:
-        """Whether ``watch`` still stands: it may have been removed, or its number given out anew."""
+        """Whether ``watch`` still stands: it may have been forgotten, or its number given out anew."""
         return self._watches.get(watch.fd) is watch
 
     def check_spin(self, watch: Watch) -> None:
@@ -171,7 +171,6 @@ class Descriptors:
             return
         if is_closed(watch.fd):
             self._drop_closed(watch)
-            self._rebuild()
         elif is_at_end(watch.fd):
             self.forget(watch)
             log.error(

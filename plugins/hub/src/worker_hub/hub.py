@@ -230,8 +230,6 @@ class KombuHub:
         return bool(made or fired)
 
     def _dispatch(self, watch: Watch, event: int) -> None:
-        if not self.descriptors.is_current(watch):
-            return  # a callback of this turn has removed it
         called = False
         for callback, args in watch.callbacks(event):
             called = True
@@ -239,12 +237,10 @@ class KombuHub:
                 callback(*args)
             except queue.Empty:
                 pass  # kombu's word for: nothing to read
-            if not self.descriptors.is_current(watch):
-                return
         if called:
             self.descriptors.check_spin(watch)
         else:
-            # Ready, and nobody wants to know: registered without a callback, or for the other direction only.
+            # Ready, and nobody wants to know: forgotten, or registered without a callback or for the other direction.
             watch.bare = 0
             self.descriptors.update(watch)
 

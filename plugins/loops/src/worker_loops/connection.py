@@ -15,6 +15,8 @@ log = logging.getLogger("worker_loops.connection")
 
 FIRST_PAUSE = 1.0
 LONGEST_PAUSE = 30.0
+HEARTBEAT_RATE = 3.0
+"""How often to look within one heartbeat interval; Celery's ``broker_heartbeat_checkrate``."""
 
 
 class Generation:
@@ -26,6 +28,8 @@ class Generation:
         self.scope: HubScope | None = None if hub is None else hub.scope()
         self.timers: Timers = timers if self.scope is None else self.scope.timers
         self.channel: Any = None
+        self.failure: BaseException | None = None
+        """A loss that a heartbeat has found, for the loop to raise."""
         self._heartbeat: TimerHandle | None = None
 
     def open(self) -> None:
@@ -33,11 +37,25 @@ class Generation:
         self.channel = self.connection.channel()
         keep_compressed(self.channel)
         if self.scope is not None:
+            self.scope.transport_hub.propagate_errors = (OSError, *self.losses)
             transport = self.connection.transport
             transport.register_with_event_loop(self.connection.connection, self.scope.transport_hub)
         interval = self.connection.get_heartbeat_interval()
         if interval:
-            self._heartbeat = self.timers.call_repeatedly(interval / 3.0, self.connection.heartbeat_check, 3.0)
+            self._heartbeat = self.timers.call_repeatedly(interval / HEARTBEAT_RATE, self._beat)
+
+    def read_ahead(self) -> None:
+        """Take what was read with the answer to ``consume``: it is in a buffer, of which no poller knows."""
+        transport = self.connection.transport
+        if self.scope is not None and transport.driver_type == "amqp":
+            hub = self.scope.transport_hub
+            hub.call_soon(transport.on_readable, self.connection.connection, hub)
+
+    def _beat(self) -> None:
+        try:
+            self.connection.heartbeat_check(HEARTBEAT_RATE)
+        except self.losses as exc:
+            self.failure = exc
 
     @property
     def losses(self) -> tuple[type[BaseException], ...]:

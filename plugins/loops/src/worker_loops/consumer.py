@@ -117,6 +117,8 @@ class TaskConsumer:
 
     def turn(self) -> None:
         """See `Drive.turn`."""
+        if self._generation is not None and self._generation.failure is not None:
+            raise self._generation.failure
         if self._hub is None:
             self._worker.read_signals()
             self._timers.fire()

@@ -35,7 +35,7 @@ from .admission import Admission, Decision, Hold, Refuse, default_options
 from .connection import Generation
 from .flow import Flow
 from .request import Fate, Request, State
-from .settle import fate_of, settle, settle_message
+from .settle import fate_of, queue_of, settle, settle_message
 
 log = logging.getLogger("worker_loops.tasks")
 
@@ -88,8 +88,7 @@ class Desk:
         try:
             envelope = self._app.parse(message)
         except MessageInvalid as exc:
-            queue = str((message.delivery_info or {}).get("routing_key") or "")
-            queue = getattr(message, "queue", queue)
+            queue = queue_of(message)
             log.error("message rejected and kept in %s.quarantine: %s", queue, exc.reason)
             settle_message(message, Fate.QUARANTINE, queue, exc.reason)
             self.settled[Fate.QUARANTINE] += 1

@@ -35,6 +35,11 @@ class Flow:
         held = self.held if self._most_held is None else min(self.held, self._most_held)
         return max(0, min(self._slots.limit + self._buffer + held - self.early, LARGEST_WINDOW))
 
+    @property
+    def changed(self) -> bool:
+        """Whether the broker knows of another window than there is."""
+        return self._applied != self.window
+
     def reset(self) -> None:
         """A new connection knows nothing of the window yet."""
         self._applied = None

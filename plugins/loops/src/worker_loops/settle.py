@@ -68,6 +68,11 @@ def settle_message(message: Any, fate: Fate, queue: str, reason: str) -> None:
             pass
 
 
+def queue_of(message: Any) -> str:
+    """Return the queue that a message was taken from, as far as it tells: with the default exchange its routing key."""
+    return str(getattr(message, "queue", None) or (message.delivery_info or {}).get("routing_key") or "celery")
+
+
 def quarantine(message: Any, queue: str, reason: str) -> None:
     """Move a message, as it came, to ``<queue>.quarantine`` with the reason in a header.
 

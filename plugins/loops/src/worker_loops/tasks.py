@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 from collections.abc import Callable
 from typing import Any, cast
@@ -14,7 +13,7 @@ from worker_kernel import Drive, Hub, KernelBug, LoopSpec, Step, StepContext
 from .connection import Generation
 from .desk import Desk
 from .request import Fate
-from .settle import settle_message
+from .settle import queue_of, settle_message
 
 log = logging.getLogger("worker_loops.tasks")
 
@@ -29,6 +28,7 @@ class TasksStep(Step):
         self._generation: Generation | None = None
         self._desk: Desk | None = None
         self._queues: list[Any] = []
+        self._wake: Callable[[], None] | None = None
 
     def create(self, ctx: StepContext) -> TasksStep:
         """Learn whom to deliver to; the channel does not exist before the connection has started."""
@@ -38,6 +38,7 @@ class TasksStep(Step):
         if not isinstance(consumer, TaskConsumer):
             raise KernelBug("the steps of worker-loops need the consumer of worker-loops")
         self._desk = consumer.desk
+        self._wake = consumer.wake
         self._generation = ctx.get("connection", Generation)
         self._queues = list(ctx.worker.app.queues())
         return self
@@ -49,26 +50,28 @@ class TasksStep(Step):
         self._consumer = KombuConsumer(
             self._generation.channel,
             queues=self._queues,
-            on_message=functools.partial(self._deliver, self._desk, self._generation),
+            on_message=self._deliver,
             no_ack=False,
         )
         self._desk.flow.reset()
         self._desk.flow.apply(self._consumer)
         self._consumer.consume()
+        self._generation.read_ahead()
 
-    @staticmethod
-    def _deliver(desk: Desk, generation: Generation, message: Any) -> None:
+    def _deliver(self, message: Any) -> None:
         """Nothing that arrives in a queue may end the worker; only a lost connection may end the generation."""
+        assert self._generation is not None  # noqa: S101  (create comes first)
+        assert self._desk is not None  # noqa: S101
         try:
-            desk.on_message(message, generation)
-        except generation.losses:
+            self._desk.on_message(message, self._generation)
+        except self._generation.losses:
             raise
         except Exception:
             log.exception("a message could not be dealt with and is quarantined")
             if not message.acknowledged:
-                settle_message(
-                    message, Fate.QUARANTINE, str(getattr(message, "queue", "")) or "celery", "internal error"
-                )
+                settle_message(message, Fate.QUARANTINE, queue_of(message), "internal error")
+        if self._desk.flow.changed and self._wake is not None:
+            self._wake()  # the loop may be about to block, with a window that is too small
 
     def apply_flow(self) -> None:
         """Tell the broker how many messages it may leave with us, if that has changed."""

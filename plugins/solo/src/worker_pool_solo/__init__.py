@@ -8,6 +8,8 @@ from worker_kernel import PoolSpec, implements, kernel_pools
 
 from .capabilities import CAPABILITIES
 
+__all__ = ["CAPABILITIES", "CONTRACT", "pools"]
+
 CONTRACT = 1
 
 

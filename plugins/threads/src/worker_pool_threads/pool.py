@@ -37,6 +37,9 @@ from .slots import Books, SlotThread
 
 log = logging.getLogger("worker_pool_threads")
 
+_JOIN = 5.0
+"""Seconds in which the slots' threads, nothing running any more, are to end; a ``slot_end`` may take longer."""
+
 
 class ThreadsPool(Pool):
     """Runs each job in one of ``limit`` daemon threads of this process.
@@ -71,7 +74,8 @@ class ThreadsPool(Pool):
     def start(self) -> None:
         """See `Pool.start`."""
         try:
-            self._add_slots(self.config.limit)
+            self._books.limit = self.config.limit
+            self._add_slots()
         except BaseException:
             self._release()
             raise
@@ -125,8 +129,9 @@ class ThreadsPool(Pool):
             self._stopped = True
             self._jobs.notify_all()
             threads = list(self._threads)
+        deadline = self.config.clock.monotonic() + _JOIN
         for thread in threads:
-            thread.join()
+            thread.join(max(0.0, deadline - self.config.clock.monotonic()))
         self._limits.stop()
 
     # -- cancel, resize, restart
@@ -147,10 +152,10 @@ class ThreadsPool(Pool):
         return CancelReply.CANCELLING
 
     def grow(self, n: int) -> None:
-        """See `Pool.grow`. Slots that a `shrink` was to take once they are free are kept first."""
+        """See `Pool.grow`."""
         with self._lock:
-            n -= self._books.reprieve(n)
-        self._add_slots(n)
+            self._books.limit += n
+        self._add_slots()
         self._tell_size()
 
     def shrink(self, n: int) -> None:
@@ -158,7 +163,8 @@ class ThreadsPool(Pool):
         with self._lock:
             if self._books.limit - n < 1:
                 raise ValueError(f"the pool has {self._books.limit} slots: it cannot give away {n}, one must stay")
-            self._books.retire(n)
+            self._books.limit -= n
+            self._books.remove_free()
             self._jobs.notify_all()
         self._tell_size()
 
@@ -243,10 +249,11 @@ class ThreadsPool(Pool):
                 slot.runs += 1
                 if slot.runs == self.config.max_tasks_per_child:
                     slot.stale = slot.stale or "max_tasks_per_child"
-            if slot.retiring:
+            goes = self._books.too_many
+            if goes:
                 self._books.remove(slot)
         self._report(run, outcome)
-        if slot.retiring:
+        if goes:
             self._tell_size()
         return True
 
@@ -275,7 +282,7 @@ class ThreadsPool(Pool):
                 return
             outcome = ending()
             slot = self._books.slots[run.slot.index]
-            wanted = not (slot.retiring or self._stopped)
+            wanted = not (self._books.too_many or self._stopped)
             fresh = SlotThread(slot.index)
             started = wanted and self._start(fresh)
             if started:
@@ -307,14 +314,14 @@ class ThreadsPool(Pool):
 
     # -- threads and the listener
 
-    def _add_slots(self, n: int) -> None:
-        for _ in range(n):
-            with self._lock:
-                if self._stopped:
-                    raise PoolClosed("the pool has been stopped: it cannot grow")
+    def _add_slots(self) -> None:
+        """Add slots up to the limit; on failure the limit is what there is."""
+        with self._lock:
+            while self._books.size < self._books.limit and not self._stopped:
                 slot = SlotThread(self._books.free_index())
                 if not self._start(slot):
-                    raise RuntimeError(f"slot {slot.index} gets no thread: the system's limit is reached")
+                    self._books.limit = self._books.size
+                    raise RuntimeError(f"slot {slot.index} gets no thread: the system has none left")
                 self._books.add(slot)
 
     def _start(self, slot: SlotThread) -> bool:

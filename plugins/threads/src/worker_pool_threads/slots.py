@@ -23,8 +23,6 @@ class SlotThread:
     """What it runs; None: it is free."""
     runs: int = 0
     """Runs since the thread began, reports not counted."""
-    retiring: bool = False
-    """Whether the slot goes when its job has ended, because of `shrink`."""
     stale: str = ""
     """Why the thread is to be replaced as soon as it is free; empty: it is not."""
 
@@ -33,6 +31,8 @@ class Books:
     """Counts slots, runs and zombies; at every moment ``size == running + free``. Not thread-safe: the pool locks."""
 
     def __init__(self) -> None:
+        self.limit = 0
+        """Slots asked for."""
         self.slots: dict[int, SlotThread] = {}
         self.zombies: list[Run] = []
         self.done = 0
@@ -45,9 +45,9 @@ class Books:
         return len(self.slots)
 
     @property
-    def limit(self) -> int:
-        """Slots asked for: those that a `shrink` will take are not among them."""
-        return sum(not slot.retiring for slot in self.slots.values())
+    def too_many(self) -> bool:
+        """Whether there are more slots than asked for: the next one to become free goes."""
+        return len(self.slots) > self.limit
 
     def free_index(self) -> int:
         """Return the lowest position that is free."""
@@ -70,21 +70,11 @@ class Books:
         self.recycled[reason] += 1
         self.slots[fresh.index] = fresh
 
-    def retire(self, n: int) -> None:
-        """Take ``n`` slots away, free ones first and the last first; busy ones are marked."""
-        staying = [slot for slot in self.slots.values() if not slot.retiring]
-        for slot in sorted(staying, key=lambda slot: (slot.run is not None, -slot.index))[:n]:
-            if slot.run is None:
+    def remove_free(self) -> None:
+        """Take away free slots that are too many, the last first; busy ones go when their job has ended."""
+        for slot in reversed(self._ordered()):
+            if self.too_many and slot.run is None:
                 self.remove(slot)
-            else:
-                slot.retiring = True
-
-    def reprieve(self, n: int) -> int:
-        """Keep up to ``n`` slots that were to go, and return how many."""
-        going = sorted((slot for slot in self.slots.values() if slot.retiring), key=lambda slot: slot.index)[:n]
-        for slot in going:
-            slot.retiring = False
-        return len(going)
 
     def count(self, outcome: Outcome) -> None:
         """Count the end of a run."""

@@ -1,0 +1,62 @@
+"""The conformance kit is itself tested: each pool with one lie breaks exactly the promise that names it."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+from worker_kernel.pool import Pool, PoolConfig
+from worker_kernel.testing import FakePool, PoolContract, broken_promises
+from worker_kernel.testing.promises import cases
+
+LIARS = Path(__file__).with_name("liars.py")
+MODEL = "test_any_sequence_of_calls_ends_where_the_model_says"
+PATIENCE = 8.0
+
+
+def _load() -> dict[str, type[FakePool]]:
+    spec = importlib.util.spec_from_file_location("liars", LIARS)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return {name: cls for name, cls in vars(module).items() if isinstance(cls, type) and hasattr(cls, "caught_by")}
+
+
+POOLS = _load()
+LIES = sorted(name for name, cls in POOLS.items() if getattr(cls, "caught_by", ""))
+
+
+def contract_over(name: str) -> PoolContract:
+    cls = POOLS[name]
+
+    class Contract(PoolContract):
+        pool_path = f"{LIARS}:{name}"
+        capabilities = cls.capabilities
+        patience = PATIENCE
+
+        def make_pool(self, config: PoolConfig) -> Pool:
+            return cls(config)
+
+    return Contract()
+
+
+@pytest.mark.parametrize("name", LIES)
+def test_a_lie_is_caught_by_the_promise_that_names_it_and_by_no_other(name: str) -> None:
+    """The model tries everything at once, and so is left out, but for the one lie that only it can find."""
+    named = getattr(POOLS[name], "caught_by", "")
+    broken = broken_promises(contract_over(name), without={MODEL} - {named}, side_by_side=8)
+    assert set(broken) == {named}, broken
+
+
+def test_there_are_enough_different_lies() -> None:
+    assert len(LIES) >= 15
+    assert all(hasattr(PoolContract, getattr(POOLS[name], "caught_by", "")) for name in LIES)
+
+
+def test_the_pool_that_liars_start_from_keeps_every_promise() -> None:
+    contract = contract_over("Plain")
+    assert len(list(cases(contract))) > 80
+    assert broken_promises(contract, side_by_side=8) == {}
