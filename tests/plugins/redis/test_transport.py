@@ -167,6 +167,25 @@ def test_what_is_parked_for_ever_stays(connect: Call, send: Call, receive: Call,
     assert server.zcard("wk:1:delayed") == 1
 
 
+def test_a_purge_takes_what_is_parked_and_leaves_what_is_held(
+    connect: Call, send: Call, receive: Call, server: Any
+) -> None:
+    sender = connect()
+    send(sender, 1, 2, priority=6, queue="q[1]*")
+    send(sender, 3, 4, queue="q[1]*")
+    send(sender, 5, queue="q1")
+    for queue, many in (("q[1]*", 3), ("q1", 1)):
+        receiver = receive(connect(), queue, prefetch=many)
+        for _ in receiver.drain():
+            pass
+        for message in receiver.messages[:2]:
+            message.park(1000)
+    assert server.zcard("wk:1:delayed") == 3
+    assert sender.default_channel.queue_purge("q[1]*") == 3
+    assert server.zcard("wk:1:delayed") == server.hlen("unacked") == 1
+    assert not server.exists("q[1]*", "q[1]*\x06\x166")
+
+
 def test_a_quarantined_message_lies_unread_in_its_place_with_the_reason(
     connect: Call, send: Call, receive: Call, server: Any
 ) -> None:
