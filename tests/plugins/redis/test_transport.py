@@ -158,6 +158,17 @@ def test_another_consumer_takes_what_one_that_has_left_had_parked(connect: Call,
     assert second.drain(5.0) == [2]
 
 
+def test_what_became_due_earlier_is_taken_earlier(connect: Call, send: Call, receive: Call, server: Any) -> None:
+    send(connect(), 1, 2, 3)
+    receiver = receive(connect(), prefetch=3)
+    receiver.drain()
+    for message, seconds in zip(receiver.messages, (300, 100, 200), strict=True):
+        message.park(seconds)
+    for member, due in server.zrange("wk:1:delayed", 0, -1, withscores=True):
+        server.zadd("wk:1:delayed", {member: due - 1000})
+    assert receiver.drain(10.0) == [2, 3, 1]
+
+
 def test_what_is_parked_for_ever_stays(connect: Call, send: Call, receive: Call, server: Any) -> None:
     send(connect(), 1)
     receiver = receive(connect())
