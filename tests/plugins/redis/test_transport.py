@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -327,6 +328,70 @@ def test_a_cancelled_consumer_keeps_what_it_holds(connect: Call, send: Call, rec
     assert server.hlen("unacked") == 1
     receiver.messages[0].ack()
     receiver.connection.transport.flush()
+    assert nothing_held(server)
+
+
+def test_a_consumer_that_cancels_another_leaves_what_was_fetched_for_it(connect: Call, send: Call, server: Any) -> None:
+    send(connect(), 1, queue="a")
+    send(connect(), 2, queue="b")
+    connection = connect()
+    channel = connection.channel()
+    got: list[Any] = []
+    other = kombu.Consumer(channel, [kombu.Queue("b")], on_message=got.append)
+
+    def first(message: Any) -> None:
+        got.append(message.payload)
+        other.cancel()
+
+    kombu.Consumer(channel, [kombu.Queue("a")], on_message=first).consume()
+    other.consume()
+    connection.drain_events(timeout=5)
+    assert got == [1]
+    assert server.llen("b") == 1
+    assert server.hlen("unacked") == 1
+
+
+def test_a_message_that_was_lost_before_its_delivery_is_not_delivered(
+    connect: Call, send: Call, receive: Call, server: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    send(connect(), 1, 2)
+    receiver = receive(connect())
+    transport = receiver.connection.transport
+
+    def first(message: Any) -> None:
+        receiver.messages.append(message)
+        server.delete("unacked")  # all of it is somebody else's now
+        transport.renew()
+
+    receiver.channel.callbacks["q"] = first
+    assert receiver.drain() == [1]
+    assert receiver.drain(0.1) == []
+    assert receiver.messages[0].lease_lost
+    assert caplog.text.count("refused a late renewal") == 2
+    receiver.messages[0].requeue()
+    assert not server.exists("q")
+
+
+def test_a_forked_child_holds_nothing_and_settles_nothing(
+    connect: Call, send: Call, receive: Call, server: Any
+) -> None:
+    send(connect(), 1)
+    receiver = receive(connect())
+    receiver.drain()
+    receiver.messages[0].ack()
+    transport = receiver.connection.transport
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            transport.flush()
+            transport.close_connection(receiver.connection.connection)
+            status = 0 if transport.statistics().held == 0 else 2
+        finally:
+            os._exit(status)
+    assert os.waitpid(child, 0)[1] == 0
+    assert server.hlen("unacked") == 1
+    transport.flush()
     assert nothing_held(server)
 
 
