@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import re
 from typing import TYPE_CHECKING, Any
@@ -263,8 +264,9 @@ class RedisChannel(kombu_redis.Channel):  # type: ignore[misc]  # kombu is untyp
             key = self.key(queue, step)
             start = f"{len(key.encode())}:{key}{{"
             pattern = re.sub(r"([*?\[\]\\^])", r"\\\1", start) + "*"
-            for member, _ in client.zscan_iter(delayed, match=pattern, count=1000):
-                count += int(client.zrem(delayed, member))
+            found = client.zscan_iter(delayed, match=pattern, count=1000)
+            while members := [member for member, _ in itertools.islice(found, 1000)]:
+                count += int(client.zrem(delayed, *members))
         return count
 
     # -- broadcasts ---------------------------------------------------------------------------------------------------
