@@ -111,7 +111,7 @@ def wait(url: str, mode: str, count: str) -> None:
 
 def idle(url: str, mode: str, seconds: str) -> None:
     """Wait for messages that never come, and tell the share of a core that took."""
-    # Changes are told by the name of a key alone: tests that run beside this one in other databases have a queue q, too.
+    # Changes are told by the name of a key alone, and tests beside this one have a queue q in other databases.
     connection = connect(url, global_keyprefix=f"idle{os.getpid()}:")
     consumer = connection.Consumer(kombu.Queue("q"), on_message=say, prefetch_count=4)
     consumer.consume()
