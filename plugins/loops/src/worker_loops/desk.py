@@ -7,6 +7,8 @@ from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Collection
 from typing import Any
 
+import attrs
+
 from worker_kernel import (
     Accepted,
     CancelHow,
@@ -198,6 +200,8 @@ class Desk:
         request.message.ack()
         request.generation.flush()
         request.acknowledged = True
+        # Nobody holds the message any more, so nobody's hold on it can be asked for when the result is stored.
+        request.envelope = attrs.evolve(request.envelope, fence=None)
         self.flow.early += 1
 
     def _submit(self, request: Request, job: Job) -> None:
