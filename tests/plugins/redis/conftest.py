@@ -20,6 +20,8 @@ import kombu
 import pytest
 import redis
 from kombu.transport import TRANSPORT_ALIASES
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 HOST = "127.0.0.1"
 PORT = 6379
@@ -50,7 +52,7 @@ def number() -> int:
 @pytest.fixture
 def server(number: int) -> Iterator[Any]:
     """A client of the database."""
-    client = redis.Redis(host=HOST, port=PORT, db=number)
+    client = redis.Redis(host=HOST, port=PORT, db=number, retry=Retry(NoBackoff(), 0))
     try:
         client.ping()
     except redis.ConnectionError as error:
