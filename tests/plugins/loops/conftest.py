@@ -299,7 +299,7 @@ class Office:
             status=Status(self.clock.wall),
             loop_calls=LoopCalls(lambda: None),
         )
-        self.desk = Desk(cast("Worker", self.worker), PoolMap(self.pool))
+        self.desk = Desk(cast("Worker", self.worker), PoolMap(self.pool), self.timers)
 
     def deliver(self, message: ScriptedMessage) -> ScriptedMessage:
         self.desk.on_message(message, cast("Generation", self.generation))

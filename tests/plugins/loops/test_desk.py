@@ -205,6 +205,32 @@ def test_a_report_that_cannot_be_stored_is_tried_again(office: Any, message: Any
     assert m.fates == ["ack"]
 
 
+def test_a_report_that_is_still_to_be_stored_outlives_the_connection(office: Any, message: Any) -> None:
+    o = office(TaskOptions(name="t", acks_late=False))
+    o.deliver(message())
+    o.end(OutcomeKind.TIMED_OUT, stored=False)
+    o.end(OutcomeKind.TIMED_OUT, stored=False)
+    o.generation.alive = False
+    o.desk.connection_lost()
+    o.clock.now += 6
+    o.timers.fire()
+    assert [job.is_report for job in o.pool.jobs] == [True]
+    o.end(OutcomeKind.TIMED_OUT)
+    assert o.desk.busy == 0
+
+
+def test_at_a_stop_a_report_is_stored_or_said_to_be_lost(office: Any, message: Any, caplog: Any) -> None:
+    o = office(TaskOptions(name="t", acks_late=False))
+    o.deliver(message())
+    o.end(OutcomeKind.TIMED_OUT, stored=False)
+    o.end(OutcomeKind.TIMED_OUT, stored=False)
+    o.desk.drain()
+    assert o.desk.busy == 1, "it is tried once more"
+    o.end(OutcomeKind.TIMED_OUT, stored=False)
+    assert "could not be stored and is lost" in caplog.text
+    assert (o.desk.busy, o.timers.pending) == (0, [])
+
+
 def test_a_success_that_cannot_be_stored_goes_back(office: Any, message: Any) -> None:
     o = office()
     m = o.deliver(message())

@@ -57,7 +57,7 @@ class TaskConsumer:
         self._tasks: TasksStep | None = None
         self._ended = False
         self._deadline: float | None = None
-        self.desk = Desk(worker, self._pools)
+        self.desk = Desk(worker, self._pools, timers)
         """All requests."""
         self.queues: dict[str, Any] = {queue.name: queue for queue in worker.app.queues()}
         """What is consumed from, by name: ``kombu.Queue``. Changed by control commands."""

@@ -26,6 +26,8 @@ from worker_kernel import (
     StopMode,
     StopRequest,
     TaskOptions,
+    TimerHandle,
+    Timers,
     Unsupported,
     Worker,
     WorkerLost,
@@ -58,12 +60,13 @@ class Desk:
     or settled, and each ticket that is out belongs to exactly one request in the pool.
     """
 
-    def __init__(self, worker: Worker, pools: PoolMap) -> None:
+    def __init__(self, worker: Worker, pools: PoolMap, timers: Timers) -> None:
         settings = worker.settings
         self._worker = worker
         self._app = worker.app
         self._options: dict[str, TaskOptions] = dict(worker.app.tasks())
         self._pools = pools
+        self._timers = timers
         self._admission = Admission(worker)
         self.flow = Flow(
             worker.slots,
@@ -74,6 +77,8 @@ class Desk:
         self._waiting: deque[Request] = deque()
         self._jobs: dict[Job, Request] = {}
         self._active: dict[tuple[str, int], Request] = {}
+        self._unstored: list[Request] = []
+        self._store_timer: TimerHandle | None = None
         self._unsettled: OrderedDict[tuple[str, int], tuple[Fate, str]] = OrderedDict()
         self._tells_received = worker.hooks.listens(kernel_task_received)
         self._tells_accepted = worker.hooks.listens(kernel_task_accepted)
@@ -168,12 +173,15 @@ class Desk:
         log.debug("Task %s held for %.3f s: %s", request, seconds, why)
         request.state = State.HELD
         self._held.add(request)
-        self.flow.held = len(self._held)
+        self._count_held()
         request.timer = request.generation.timers.call_later(seconds, self._release, request)
+
+    def _count_held(self) -> None:
+        self.flow.held = len(self._held) + sum(not request.acknowledged for request in self._unstored)
 
     def _release(self, request: Request) -> None:
         self._held.discard(request)
-        self.flow.held = len(self._held)
+        self._count_held()
         request.timer = None
         self.admit(request)
 
@@ -281,6 +289,9 @@ class Desk:
         elif outcome.kind in (OutcomeKind.TIMED_OUT, OutcomeKind.CANCELLED, OutcomeKind.LOST, OutcomeKind.FAILED):
             self._log_end(request, outcome)
             self._report(request, outcome, fate_of(outcome, request.options), str(outcome.failure or outcome.kind))
+        elif request.acknowledged:
+            log.error("Task %s %s, but its result could not be stored and is lost", request, outcome.kind)
+            self._settle(request, Fate.NONE)
         else:
             log.error("Task %s %s, but its result could not be stored: its message goes back", request, outcome.kind)
             self._settle(request, Fate.REQUEUE)
@@ -301,21 +312,28 @@ class Desk:
             self._finish(request, outcome, request.fate, request.reason)
         elif outcome.fenced:
             self._settle(request, Fate.NONE)
-        elif self.draining:
-            self._settle(request, Fate.REQUEUE)
-        else:
+        elif not self.draining:
             log.error("the fate of %s could not be stored; trying again in %.0f s", request, STORE_AGAIN)
-            again = self._app.report(request.envelope, outcome)
-            self._active[request.key] = request
-            self._held.add(request)
-            self.flow.held = len(self._held)
-            request.timer = request.generation.timers.call_later(STORE_AGAIN, self._store_again, request, again)
+            request.job = self._app.report(request.envelope, outcome)
+            self._active[request.key] = request  # a redelivery of it is adopted meanwhile
+            self._unstored.append(request)
+            self._count_held()
+            if self._store_timer is None:
+                self._store_timer = self._timers.call_later(STORE_AGAIN, self._store_again)
+        elif request.acknowledged:
+            log.error("the fate of %s could not be stored and is lost: %s", request, request.reason)
+            self._settle(request, Fate.NONE)
+        else:
+            self._settle(request, Fate.REQUEUE)
 
-    def _store_again(self, request: Request, job: Job) -> None:
-        self._held.discard(request)
-        self.flow.held = len(self._held)
-        request.timer = None
-        self._submit(request, job)
+    def _store_again(self) -> None:
+        """Try again what could not be stored; outlives connections, because the fates are known here alone."""
+        self._store_timer = None
+        unstored, self._unstored = self._unstored, []
+        self._count_held()
+        for request in unstored:
+            assert request.job is not None  # noqa: S101  (the report)
+            self._submit(request, request.job)
 
     def _finish(self, request: Request, outcome: Outcome, fate: Fate, reason: str) -> None:
         if self._tells_finished:
@@ -362,7 +380,7 @@ class Desk:
                 request.timer.cancel()
                 request.timer = None
             self._held.discard(request)
-            self.flow.held = len(self._held)
+            self._count_held()
             if request in self._waiting:
                 self._waiting.remove(request)
             self._act(request, refusal)
@@ -402,26 +420,25 @@ class Desk:
         for request in [*self._held, *self._waiting]:
             if request.timer is not None:
                 request.timer.cancel()
-            if self._active.get(request.key) is request:
-                del self._active[request.key]
             self._admission.forget(request)
             request.state = State.SETTLED
         self._held.clear()
         self._waiting.clear()
-        self.flow.held = 0
+        self._count_held()
         self.flow.reset()
 
     def drain(self) -> None:
         """Start nothing more, and hand back what has not started. What runs, runs on. Idempotent."""
         self.draining = True
+        if self._store_timer is not None:
+            self._store_timer.cancel()
+        self._store_again()  # the last time
         for request in sorted(self._held, key=lambda held: held.key):
             if request.timer is not None:
                 request.timer.cancel()
-            if self._active.get(request.key) is request:
-                del self._active[request.key]
             self._settle(request, Fate.REQUEUE)
         self._held.clear()
-        self.flow.held = 0
+        self._count_held()
         while self._waiting:
             self._settle(self._waiting.popleft(), Fate.REQUEUE)
         for request in list(self._jobs.values()):
