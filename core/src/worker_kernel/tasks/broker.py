@@ -81,7 +81,7 @@ class _Served:
 
 def _serve(url: str, transports: Mapping[str, TransportSpec]) -> _Served:
     written, rest = _split(url)
-    scheme = written.partition("+")[0]
+    scheme, plus, more = written.partition("+")
     rest, hub = _without_hub(url, rest)
     spec = transports.get(scheme)
     if spec is None:
@@ -93,10 +93,10 @@ def _serve(url: str, transports: Mapping[str, TransportSpec]) -> _Served:
         )
     _register(spec)
     return _Served(
-        url=f"{spec.alias}://{rest}",
+        url=f"{spec.alias}{plus}{more}://{rest}",
         scheme=scheme,
         asynchronous=spec.asynchronous and hub,
-        store_url=f"{scheme}://{rest}" if spec.result_backend else None,
+        store_url=f"{written}://{rest}" if spec.result_backend else None,
     )
 
 

@@ -1,0 +1,98 @@
+"""The connection that a consumer runs its scripts on, and the one that wakes it up."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+import redis
+
+from .connections import Exclusive
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .scripts import Script
+
+log = logging.getLogger("worker_broker_redis")
+
+INVALIDATIONS = "__redis__:invalidate"
+
+
+class Link:
+    """Runs scripts, and gets to know when a key changes that a script has read.
+
+    Waiting takes nothing from a queue: the server tracks which keys a *watching* script has read (``CLIENT TRACKING``,
+    made for caches), and tells the second connection once when one of them changes. So one blocked descriptor stands
+    for any number of queues and priorities, whoever sends to them, and a consumer that is killed while it waits loses
+    nothing. Where the server, a proxy or an access list does not allow that, `watches` is False.
+
+    Belongs to one thread at a time. An error of the connection is final: this link is of no use any more.
+    """
+
+    def __init__(self, pool: Any) -> None:
+        """Connect the first of the two.
+
+        Raises:
+            redis.ConnectionError: the server cannot be reached.
+        """
+        self._pool = pool
+        self._commands = Exclusive(pool)
+        self._wakeups: Exclusive | None = None
+        self._asked = False
+
+    @property
+    def watches(self) -> bool:
+        """Whether changes are told."""
+        return self._wakeups is not None
+
+    def watch(self) -> None:
+        """Have changes told from now on, where the server can do that. Does nothing the second time."""
+        if self._asked:
+            return
+        self._asked = True
+        wakeups = Exclusive(self._pool)
+        number, subscribed = wakeups.call(("CLIENT", "ID"), ("SUBSCRIBE", INVALIDATIONS))
+        refusal = next((reply for reply in (number, subscribed) if isinstance(reply, Exception)), None)
+        if refusal is None:
+            # OPTIN: only what follows a CLIENT CACHING counts. NOLOOP: our own changes are known here.
+            (reply,) = self._commands.call(("CLIENT", "TRACKING", "ON", "REDIRECT", number, "OPTIN", "NOLOOP"))
+            refusal = reply if isinstance(reply, Exception) else None
+        if refusal is None:
+            self._wakeups = wakeups
+        else:
+            wakeups.close()
+            log.warning("the server tells no changes of keys, so queues are looked at every second: %s", refusal)
+
+    def run(self, script: Script, keys: Sequence[str], arguments: Sequence[Any], *, watching: bool = False) -> Any:
+        """Run a script and return its reply; with `watching`, what it reads is watched, where that is possible.
+
+        Raises:
+            redis.ConnectionError: the connection is lost; the script may have run or not.
+            redis.ResponseError: the server refuses.
+        """
+        before = [("CLIENT", "CACHING", "YES")] if watching and self.watches else []
+        reply = self._commands.call(*before, ("EVALSHA", script.sha, len(keys), *keys, *arguments))[-1]
+        if isinstance(reply, redis.exceptions.NoScriptError):
+            reply = self._commands.call(*before, ("EVAL", script.text, len(keys), *keys, *arguments))[-1]
+        if isinstance(reply, Exception):
+            raise reply
+        return reply
+
+    def drain(self) -> bool:
+        """Read away what was told; whether anything was.
+
+        Raises:
+            redis.ConnectionError: the connection is lost.
+        """
+        return self._wakeups is not None and self._wakeups.drain()
+
+    def fileno(self) -> int | None:
+        """The descriptor that can be read when a change is told; None where none is told."""
+        return None if self._wakeups is None else self._wakeups.fileno()
+
+    def close(self) -> None:
+        """Disconnect both. Idempotent."""
+        self._commands.close()
+        if self._wakeups is not None:
+            self._wakeups.close()

@@ -1,0 +1,265 @@
+r"""What happens in one step on the server: Lua scripts, for Redis 6.2 and newer and for Valkey.
+
+Keys of kombu: the lists of a queue (one per priority step), the hash ``unacked`` and the sorted set ``unacked_index``.
+Ours begin with ``wk:1:``:
+
+- ``owner:<nonce>`` exists as long as the lease of a consuming connection lasts; ``owners`` is the set of their nonces;
+- ``held:<nonce>`` maps the tags of what it holds to the message's identity, ``<queue>\x06\x16<tag of the sender>``;
+- ``attempts`` maps an identity to how often a run was begun and never settled, this time included;
+- ``holders`` maps an identity to the process that has it in hand;
+- ``delayed`` holds parked messages, ``<length of the list's key>:<key><message>``, scored by the time they are due.
+
+The tag of a delivery is new with each delivery. Who removes the tag from ``unacked`` has the message; all others are
+too late.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+import attrs
+
+
+@attrs.frozen
+class Script:
+    """A script and the name under which the server knows it."""
+
+    text: str
+    """In Lua."""
+    sha: str = attrs.field(init=False)
+    """What EVALSHA takes."""
+
+    @sha.default
+    def _digest(self) -> str:
+        return hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
+
+
+NOW = """
+local clock = redis.call('TIME')
+local now = tonumber(clock[1]) + tonumber(clock[2]) / 1000000
+"""
+
+FETCH = Script(
+    NOW
+    + """
+-- Take messages, record each as held, and say how it stands. Reads nothing but the lists' lengths and what is delayed:
+-- those are the keys whose change is to wake the caller.
+-- KEYS: unacked, unacked_index, held, owner, owners, attempts, holders, delayed, then the lists, most urgent first
+-- ARGV: nonce, lease, limit, prefix of tags, lists per priority, holder, key prefix, quarantine suffix, names of queues
+local lease, limit, width = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[5])
+local due = redis.call('ZRANGEBYSCORE', KEYS[8], '-inf', now, 'LIMIT', 0, 100)
+for i = #due, 1, -1 do -- the one that is due first is taken first: it is pushed last
+  local colon = string.find(due[i], ':', 1, true)
+  local length = tonumber(string.sub(due[i], 1, colon - 1))
+  redis.call('RPUSH', string.sub(due[i], colon + 1, colon + length), string.sub(due[i], colon + length + 1))
+  redis.call('ZREM', KEYS[8], due[i])
+end
+
+local taken, damaged = {}, {}
+local function take(position, raw)
+  local queue = ARGV[position]
+  local sound, message = pcall(cjson.decode, raw)
+  local tag = nil
+  if sound and type(message) == 'table' and type(message['properties']) == 'table' then
+    tag = message['properties']['delivery_tag']
+  end
+  if type(tag) ~= 'string' then
+    redis.call('LPUSH', ARGV[7] .. queue .. ARGV[8], raw)
+    damaged[#damaged + 1] = queue
+    return
+  end
+  local identity = queue .. '\\6\\22' .. tag
+  local delivery = ARGV[4] .. tostring(#taken + 1)
+  redis.call('HSET', KEYS[1], delivery, '[' .. raw .. ', "", ' .. cjson.encode(queue) .. ']')
+  redis.call('ZADD', KEYS[2], now + lease, delivery)
+  redis.call('HSET', KEYS[3], delivery, identity)
+  redis.call('HSET', KEYS[7], identity, ARGV[6])
+  taken[#taken + 1] = {delivery, position - 9, raw, identity, redis.call('HINCRBY', KEYS[6], identity, 1)}
+end
+
+-- As kombu orders them: by priority, and within one each queue in its turn.
+local first = 9
+while first <= #KEYS and #taken < limit do
+  local found = true
+  while found do
+    found = false
+    for position = first, first + width - 1 do
+      if #taken < limit and #damaged < 100 then
+        local raw = redis.call('RPOP', KEYS[position])
+        if raw then
+          found = true
+          take(position, raw)
+        end
+      end
+    end
+  end
+  first = first + width
+end
+
+if #taken > 0 then
+  redis.call('SET', KEYS[4], ARGV[1], 'PX', math.ceil(lease * 1000))
+  redis.call('SADD', KEYS[5], ARGV[1])
+end
+local waiting = 0
+for position = 9, #KEYS do
+  waiting = waiting + redis.call('LLEN', KEYS[position])
+end
+local soonest = redis.call('ZRANGE', KEYS[8], 0, 0, 'WITHSCORES')[2]
+return {taken, waiting, soonest and tostring(soonest - now) or '', damaged}
+"""
+)
+
+SETTLE = Script("""
+-- Remove messages for good; return the tags that came too late.
+-- KEYS: unacked, unacked_index, held, attempts, holders   ARGV: tags
+local late = {}
+for _, tag in ipairs(ARGV) do
+  local identity = redis.call('HGET', KEYS[3], tag)
+  redis.call('HDEL', KEYS[3], tag)
+  if redis.call('HDEL', KEYS[1], tag) == 1 then
+    redis.call('ZREM', KEYS[2], tag)
+    if identity then
+      redis.call('HDEL', KEYS[4], identity)
+      redis.call('HDEL', KEYS[5], identity)
+    end
+  else
+    late[#late + 1] = tag
+  end
+end
+return late
+""")
+
+MOVE = Script(
+    NOW
+    + """
+-- Put what is held to where it can be taken again; return the tags that came too late.
+-- KEYS: unacked, unacked_index, attempts, holders, delayed
+-- ARGV: prefix of held, prefix of owner, then for each message: nonce of its holder, tag, what becomes of its attempts
+--   (back: this one does not count; keep: it does, as the holder is dead; drop: forget them all), key of the list,
+--   where (next, last, or seconds to wait), message
+local late = {}
+for i = 3, #ARGV, 6 do
+  local nonce, tag, attempts, list, where, message = unpack(ARGV, i, i + 5)
+  local held = ARGV[1] .. nonce
+  local foreign = attempts == 'keep' and nonce ~= '' and redis.call('EXISTS', ARGV[2] .. nonce) == 1
+  if foreign then
+    late[#late + 1] = tag -- its holder has come back to life
+  else
+    local identity = redis.call('HGET', held, tag)
+    redis.call('HDEL', held, tag)
+    if redis.call('HDEL', KEYS[1], tag) == 0 then
+      late[#late + 1] = tag
+    else
+      redis.call('ZREM', KEYS[2], tag)
+      if identity and attempts ~= 'keep' then
+        redis.call('HDEL', KEYS[4], identity)
+        if attempts == 'drop' or redis.call('HINCRBY', KEYS[3], identity, -1) <= 0 then
+          redis.call('HDEL', KEYS[3], identity)
+        end
+      end
+      if where == 'next' then
+        redis.call('RPUSH', list, message)
+      elseif where == 'last' then
+        redis.call('LPUSH', list, message)
+      else
+        local due = where == 'inf' and '+inf' or tostring(now + tonumber(where))
+        redis.call('ZADD', KEYS[5], due, string.len(list) .. ':' .. list .. message)
+      end
+    end
+  end
+end
+return late
+"""
+)
+
+RENEW = Script(
+    NOW
+    + """
+-- Renew the lease of an owner and keep Celery's workers away from what it holds; return the tags that it still holds.
+-- KEYS: unacked, unacked_index, held, owner, owners   ARGV: nonce, lease
+local still = {}
+redis.call('SET', KEYS[4], ARGV[1], 'PX', math.ceil(tonumber(ARGV[2]) * 1000))
+redis.call('SADD', KEYS[5], ARGV[1])
+for _, tag in ipairs(redis.call('HKEYS', KEYS[3])) do
+  if redis.call('HEXISTS', KEYS[1], tag) == 1 then
+    redis.call('ZADD', KEYS[2], now + tonumber(ARGV[2]), tag)
+    still[#still + 1] = tag
+  else
+    redis.call('HDEL', KEYS[3], tag)
+  end
+end
+return still
+"""
+)
+
+SURVEY = Script(
+    NOW
+    + """
+-- Look for what nobody holds any more: of owners of ours whose lease has run out, and of anybody past the visibility
+-- timeout. Return triples of nonce, tag, and the value in unacked.
+-- KEYS: unacked, unacked_index, owners   ARGV: prefix of held, prefix of owner, visibility timeout, limit
+local found, limit = {}, tonumber(ARGV[4])
+for _, nonce in ipairs(redis.call('SMEMBERS', KEYS[3])) do
+  if #found < limit and redis.call('EXISTS', ARGV[2] .. nonce) == 0 then
+    local held = ARGV[1] .. nonce
+    for _, tag in ipairs(redis.call('HKEYS', held)) do
+      if #found < limit then
+        local value = redis.call('HGET', KEYS[1], tag)
+        if value then
+          found[#found + 1] = {nonce, tag, value}
+        else
+          redis.call('HDEL', held, tag)
+        end
+      end
+    end
+    if redis.call('HLEN', held) == 0 then
+      redis.call('SREM', KEYS[3], nonce)
+    end
+  end
+end
+local old = redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', now - tonumber(ARGV[3]), 'LIMIT', 0, limit)
+for _, tag in ipairs(old) do
+  local value = redis.call('HGET', KEYS[1], tag)
+  if value then
+    found[#found + 1] = {'', tag, value}
+  else
+    redis.call('ZREM', KEYS[2], tag)
+  end
+end
+return found
+"""
+)
+
+LEAVE = Script("""
+-- Forget an owner that holds nothing any more.   KEYS: held, owner, owners   ARGV: nonce
+if redis.call('HLEN', KEYS[1]) == 0 then
+  redis.call('DEL', KEYS[1], KEYS[2])
+  redis.call('SREM', KEYS[3], ARGV[1])
+end
+return 1
+""")
+
+STORE = Script("""
+-- Store a result, unless the message is in other hands or a SUCCESS is there; say which.
+-- KEYS: result, holders   ARGV: meta, seconds it lasts (0: for ever), identity, holder (both empty: no matter)
+if ARGV[3] ~= '' then
+  local holder = redis.call('HGET', KEYS[2], ARGV[3])
+  if holder and holder ~= ARGV[4] then
+    return 'late'
+  end
+end
+local before = redis.call('GET', KEYS[1])
+if before then
+  local sound, meta = pcall(cjson.decode, before)
+  if sound and type(meta) == 'table' and meta['status'] == 'SUCCESS' then
+    return 'kept'
+  end
+end
+if tonumber(ARGV[2]) > 0 then
+  redis.call('SETEX', KEYS[1], ARGV[2], ARGV[1])
+else
+  redis.call('SET', KEYS[1], ARGV[1])
+end
+redis.call('PUBLISH', KEYS[1], ARGV[1])
+return 'stored'
+""")

@@ -1,0 +1,496 @@
+"""The kombu transport: when to fetch, flush, renew and sleep; the rest is `RedisChannel` and `Queues`."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import socket
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import redis
+from kombu.transport import virtual
+
+from .address import Address
+from .channel import Poller, RedisChannel
+from .connections import LOST, pool
+from .link import Link
+from .message import name
+from .queues import Batch, Move, Queues
+from .restore import restore
+from .waker import Waker, wait
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .queues import Delivery
+
+log = logging.getLogger("worker_broker_redis")
+
+BATCH = 100
+"""At most so many messages per fetch."""
+SAFETY_NET = 5.0
+"""Seconds after which a sleeping consumer looks anyway: it also finds out so that the connection is lost."""
+UNWATCHED = 1.0
+"""The same where the server tells no changes."""
+RENEWALS = 3
+"""Renewals per lease, and looks for what is abandoned."""
+
+
+@attrs.frozen(kw_only=True)
+class TransportStatistics:
+    """What a transport has in hand."""
+
+    server: str
+    """The database, without secrets."""
+    held: int
+    """Messages fetched and not settled yet."""
+    lost: int
+    """Those of `held` that are known to have passed into other hands."""
+    undelivered: int
+    """Those of `held` that no callback has seen yet."""
+    unflushed: int
+    """Messages settled and not written yet."""
+
+
+class Transport(virtual.Transport):  # type: ignore[misc]  # kombu is untyped
+    """Redis as a kombu transport, on kombu's keys.
+
+    A message is taken and recorded as held in one step on the server.  What is held is a lease with an owner: this
+    connection.  It is renewed as long as the connection lives; of a dead one, any other returns what it held.  Runs on
+    a hub (`register_with_event_loop`) or by `drain_events`; both renew, flush what was settled, and sleep until they
+    are woken.
+
+    Belongs to one thread at a time and may migrate between threads; only `wake` may be called from any thread.
+    Never to be used in a forked child: there it holds nothing and hands nothing back.
+    """
+
+    Channel = RedisChannel
+    can_parse_url = True  # kombu's own parser takes no options in the query
+    default_port = 6379
+    driver_type = "redis"
+    driver_name = "redis"
+    brpop_timeout = 1  # kombu's channel asks for it; it is not used
+    connection_errors = (*virtual.Transport.connection_errors, *LOST)
+    recoverable_connection_errors = connection_errors
+    channel_errors = (
+        *virtual.Transport.channel_errors,
+        redis.exceptions.DataError,
+        redis.exceptions.InvalidResponse,
+        redis.exceptions.ResponseError,
+    )
+    recoverable_channel_errors = channel_errors
+    implements = virtual.Transport.implements.extend(
+        asynchronous=True, exchange_type=frozenset(["direct", "topic", "fanout"]), heartbeats=False
+    )
+
+    def __init__(self, client: Any, **kwargs: Any) -> None:
+        """Remember the URL of `client`; nothing is connected.
+
+        Raises:
+            InvalidUrl: see `Address.from_url`.
+        """
+        super().__init__(client, **kwargs)
+        self.cycle = Poller()
+        self.address = Address.of(client)
+        """The server and the options."""
+        self.pool = pool(self.address, client_name=client.transport_options.get("client_name"))
+        """Connections for what is not fetched: sending, declaring, broadcasts."""
+        self._queues: Queues | None = None
+        self._link: Link | None = None
+        self._waker: Waker | None = None
+        self._settled: list[Delivery] = []
+        self._inbox: deque[tuple[RedisChannel, Delivery]] = deque()
+        self._more = True  # whether a fetch might bring something
+        self._next_look = 0.0  # monotonic; when to look again although nobody woke us
+        self._next_upkeep = 0.0  # monotonic; when to renew, and to look for what is abandoned
+        self._woken = False
+        self._hub: Any = None
+        self._watched: dict[int, Any] = {}
+        self._timers: list[Any] = []
+        self._due_timer: Any = None
+        self._pid = os.getpid()
+
+    # -- connection -------------------------------------------------------------------------------------------------
+
+    def establish_connection(self) -> Transport:
+        """Connect.
+
+        Raises:
+            redis.ConnectionError: the server cannot be reached, or does not let us in.
+        """
+        self._after_fork()
+        super().establish_connection()
+        return self
+
+    def close_connection(self, connection: Any) -> None:
+        """Flush what was settled, hand back what was not, and disconnect. Idempotent."""
+        try:
+            for channel in [*self._avail_channels, *self.channels]:
+                channel.close()
+            if self._link is not None and self._queues is not None and not self._after_fork():
+                self.flush()
+                self._queues.leave(self._link)
+        finally:
+            self._disconnect()
+
+    def _collect(self, connection: Any) -> None:
+        """Drop a lost connection without a word to the server; what it held comes back when its lease has run out."""
+        for channel in [*self._avail_channels, *self.channels]:
+            channel.drop()
+        self._settled.clear()
+        self._disconnect()
+
+    def _disconnect(self) -> None:
+        self._hub = None
+        self._inbox.clear()
+        self._avail_channels.clear()
+        if self._link is not None:
+            self._link.close()
+        if self._waker is not None:
+            self._waker.close()
+        self._link = self._waker = None
+        self.pool.disconnect()
+
+    def verify_connection(self, connection: Any) -> bool:
+        """Whether the connection is of use to this process."""
+        return self._pid == os.getpid()
+
+    def as_uri(self, uri: str, include_password: bool = False, mask: str = "**") -> str:
+        """The URL, without its password unless that is wanted."""
+        return uri if include_password else re.sub(r"(://[^/@:]*:)[^/@]*@", rf"\g<1>{mask}@", uri)
+
+    def driver_version(self) -> str:
+        """The version of redis-py."""
+        return str(redis.__version__)
+
+    @property
+    def default_connection_params(self) -> dict[str, object]:
+        """None: the URL says it all."""
+        return {}
+
+    @property
+    def queues(self) -> Queues:
+        """What can be done to messages, as the owner that this connection is."""
+        if self._queues is None:
+            channel = self.channels[0]
+            self._queues = Queues(
+                channel.names(), lease=self.address.lease, visibility_timeout=channel.visibility_timeout
+            )
+        return self._queues
+
+    @property
+    def link(self) -> Link:
+        """What scripts run on; connected on first use.
+
+        Raises:
+            redis.ConnectionError: the server cannot be reached.
+        """
+        if self._link is None:
+            self._link = Link(self.pool)
+        return self._link
+
+    # -- driven by a hub --------------------------------------------------------------------------------------------
+
+    def register_with_event_loop(self, connection: Any, loop: Any) -> None:
+        """Run on `loop`: deliver, flush and renew on its ticks, on timers, and when the server wakes us.
+
+        Uses `add_reader`, `remove_reader`, `on_tick`, `call_later` and `call_repeatedly` of the loop. Whoever gave
+        the loop may drop all of it; what fires nevertheless after `close_connection` does nothing.
+        """
+        self._hub = loop
+        loop.on_tick.add(self._on_tick)
+        # A timer ends the loop's wait; what is to be done then is done in the tick, where errors belong to us.
+        self._timers = [
+            loop.call_repeatedly(self.address.lease / RENEWALS, self._nudge),
+            loop.call_repeatedly(SAFETY_NET, self._nudge),
+        ]
+        self._watch_descriptors()
+        self.expect_more()
+
+    def unregister_from_event_loop(self, connection: Any, loop: Any) -> None:
+        """Leave `loop`; what is held stays held, and `drain_events` may take over."""
+        self._hub = None
+        for descriptor in self._watched:
+            loop.remove_reader(descriptor)
+        self._watched.clear()
+        loop.on_tick.discard(self._on_tick)
+        for timer in (*self._timers, self._due_timer):
+            if timer is not None:
+                timer.cancel()
+        self._timers, self._due_timer = [], None
+
+    def _watch_descriptors(self) -> None:
+        wanted = self._descriptors()
+        for descriptor in self._watched.keys() - wanted.keys():
+            self._hub.remove_reader(descriptor)
+        for descriptor, owner in wanted.items():
+            if self._watched.get(descriptor) is not owner:
+                self._hub.add_reader(descriptor, self._on_readable)
+        self._watched = wanted
+
+    def _on_readable(self) -> None:
+        if self._waker is None:
+            return
+        self._waker.drain()
+        if self._link is not None and self._link.drain():
+            self._more = True
+
+    def _on_tick(self) -> None:
+        if self._hub is None:
+            return
+        self._take_turn()
+        self.flush()  # what was settled during the delivery must not wait for the next event
+        self._watch_descriptors()
+        if self._inbox or (self._more and self._room()):
+            self._nudge()
+
+    # -- driven by drain_events -------------------------------------------------------------------------------------
+
+    def drain_events(self, connection: Any, timeout: float | None = None, **_: Any) -> None:
+        """Deliver at least one message, waiting up to `timeout` seconds for it (None: for ever, 0: not at all).
+
+        Renews the lease and flushes what was settled before it waits and while it does, also without any consumer.
+
+        Raises:
+            socket.timeout: none came in time, or `wake` was called.
+            redis.ConnectionError: the connection is lost.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while not self._take_turn():
+            if self._woken:
+                self._woken = False
+                raise socket.timeout("woken")  # noqa: UP041  # kombu's word
+            left = None if deadline is None else deadline - time.monotonic()
+            if left is not None and left <= 0:
+                raise socket.timeout("timed out")  # noqa: UP041  # kombu's word
+            self._sleep(left)
+
+    def wake(self) -> None:
+        """Make a waiting `drain_events` (or the next one) return early.
+
+        Callable from any thread and from signal handlers; never blocks.
+        """
+        self._woken = True
+        self._nudge()
+
+    def _sleep(self, timeout: float | None) -> None:
+        descriptors = self._descriptors()
+        if self._woken:  # by a thread that came before there was a waker
+            return
+        now = time.monotonic()
+        limits = [SAFETY_NET if timeout is None else timeout]
+        if self._room():
+            limits.append(0.0 if self._more else self._next_look - now)
+        if self._consumes() or self._holds_any():
+            limits.append(self._next_upkeep - now)
+        wait(descriptors, max(min(limits), 0.0))
+        self._on_readable()
+
+    # -- one turn ---------------------------------------------------------------------------------------------------
+
+    def expect_more(self) -> None:
+        """Note that a fetch might bring something."""
+        self._more = True
+        self._nudge()
+
+    def flush(self) -> None:
+        """Tell the server what was settled, in one step. A late settlement is refused with a warning."""
+        if not self._settled or self._after_fork():
+            return
+        settled = list(self._settled)
+        late = self.queues.settle(self.link, [delivery.tag for delivery in settled])
+        del self._settled[: len(settled)]
+        self.refused([delivery for delivery in settled if delivery.tag in late], "settlement")
+
+    def renew(self) -> None:
+        """Renew the lease of all that is held. What has passed into other hands is logged, once."""
+        if self._after_fork():
+            return
+        still = self.queues.renew(self.link)
+        for channel in self.channels:
+            qos = channel.qos
+            lost = {tag for tag in qos.held if tag not in still} - qos.lost
+            qos.lost |= lost
+            self.refused([qos.held[tag] for tag in qos.held if tag in lost], "renewal")
+
+    def restore(self) -> None:
+        """Return what dead connections of ours held, and what anybody held past the visibility timeout."""
+        if restore(self.queues, self.link, self.channels[0]):
+            self.expect_more()
+
+    def move(self, moves: Sequence[Move]) -> frozenset[str]:
+        """Let go of messages; return the tags that came too late. See `Queues.move`."""
+        late = self.queues.move(self.link, moves)
+        self.expect_more()  # our own changes are not told
+        return late
+
+    def take_one(self, channel: RedisChannel, queue: str) -> tuple[Delivery, ...]:
+        """Take one message of a queue, if there is one. See `Queues.fetch`."""
+        self._after_fork()
+        self._begin_upkeep()
+        lists = [(queue, channel.key(queue, step)) for step in channel.priority_steps]
+        return self._looked_at(self.queues.fetch(self.link, lists, width=1, limit=1)).deliveries
+
+    def settle_later(self, delivery: Delivery) -> None:
+        """Have the next `flush` remove a message for good."""
+        self._settled.append(delivery)
+        if len(self._settled) == 1:
+            self._nudge()  # the hub may be past this tick's flush
+
+    def refused(self, deliveries: Sequence[Delivery], what: str) -> None:
+        """Log that something came too late."""
+        for delivery in deliveries:
+            log.warning(
+                "refused a late %s of message %s of queue %s: its lease of %g s had run out, and it is in other hands",
+                what,
+                name(delivery),
+                delivery.queue,
+                self.address.lease,
+            )
+
+    def release(self, channel: RedisChannel) -> None:
+        """Flush, and hand back what `channel` holds, because it closes."""
+        self._inbox = deque(item for item in self._inbox if item[0] is not channel)
+        if self._after_fork():
+            return
+        self.flush()
+        channel.qos.restore_unacked_once()
+
+    def statistics(self) -> TransportStatistics:
+        """What is in hand at this moment."""
+        return TransportStatistics(
+            server=self.address.authority,
+            held=sum(len(channel.qos.held) for channel in self.channels),
+            lost=sum(len(channel.qos.lost) for channel in self.channels),
+            undelivered=len(self._inbox),
+            unflushed=len(self._settled),
+        )
+
+    def _take_turn(self) -> bool:
+        """Renew, flush, fetch and deliver what there is; whether anything was delivered."""
+        self._after_fork()
+        if (self._consumes() or self._holds_any()) and time.monotonic() >= self._next_upkeep:
+            self._upkeep()
+        if not self._inbox:
+            self._exchange()
+        heard = [channel.hear() for channel in list(self.channels)]
+        return self._deliver_inbox() or any(heard)
+
+    def _upkeep(self) -> None:
+        self._begin_upkeep()
+        if self._holds_any():
+            self.renew()
+        if self._consumes():
+            self.restore()
+        for channel in self.channels:
+            channel.maybe_refresh_binding_expiry()
+
+    def _begin_upkeep(self) -> None:
+        self._next_upkeep = time.monotonic() + self.address.lease / RENEWALS
+
+    def _exchange(self) -> None:
+        self.flush()
+        if time.monotonic() >= self._next_look:
+            self._more = True
+        channels = [channel for channel in self.channels if channel.active_queues and channel.qos.can_consume()]
+        if not (self._more and channels):
+            return
+        self.link.watch()
+        more, delays = False, []
+        for channel in channels:
+            lists = channel.lists()
+            width = len(lists) // len(channel.priority_steps) if channel.queue_order_strategy == "round_robin" else 1
+            room = channel.qos.can_consume_max_estimate()
+            limit = BATCH if room is None else min(room, BATCH)
+            batch = self._looked_at(self.queues.fetch(self.link, lists, width=width, limit=limit, watching=True))
+            channel.hold(batch.deliveries)
+            channel.fetched(batch.deliveries)
+            self._inbox.extend((channel, delivery) for delivery in batch.deliveries)
+            more = more or batch.waiting > 0
+            delays += [] if batch.next_due is None else [batch.next_due]
+        self._more = more
+        self.flush()  # what needs no acknowledgement is gone before it is delivered
+        self._look_again(min(delays, default=None))
+
+    def _looked_at(self, batch: Batch) -> Batch:
+        for queue in batch.damaged:
+            log.error("an entry of queue %s is no message: it is kept as it is in %s.quarantine", queue, queue)
+        return batch
+
+    def _look_again(self, delay: float | None) -> None:
+        longest = SAFETY_NET if self.link.watches else UNWATCHED
+        delay = longest if delay is None else min(longest, max(delay, 0.0) + 0.001)
+        self._next_look = time.monotonic() + delay
+        if self._hub is not None:
+            if self._due_timer is not None:
+                self._due_timer.cancel()
+                self._due_timer = None
+            if delay < SAFETY_NET:
+                self._due_timer = self._hub.call_later(delay, self._nudge)
+
+    def _deliver_inbox(self) -> bool:
+        delivered = False
+        while self._inbox:
+            channel, delivery = self._inbox.popleft()
+            if delivery.tag in channel.qos.lost:
+                channel.qos.drop(delivery.tag)
+                continue
+            callback = channel.callbacks.get(delivery.queue)
+            if callback is None:
+                channel.hand_back([delivery.tag])  # cancelled between fetch and delivery
+                continue
+            message = channel.receive(delivery)
+            if message is not None:
+                delivered = True
+                callback(message)
+        return delivered
+
+    def _consumes(self) -> bool:
+        return any(channel.active_queues for channel in self.channels)
+
+    def _room(self) -> bool:
+        return any(channel.active_queues and channel.qos.can_consume() for channel in self.channels)
+
+    def _holds_any(self) -> bool:
+        return any(channel.qos.held for channel in self.channels)
+
+    def _nudge(self) -> None:
+        waker = self._waker
+        if waker is not None:
+            waker.wake()
+
+    def _descriptors(self) -> dict[int, Any]:
+        """What can be read when there is news, by descriptor, with what it belongs to."""
+        self._after_fork()
+        if self._waker is None:
+            self._waker = Waker()
+        found: dict[int, Any] = {self._waker.fileno(): self._waker}
+        told = None if self._link is None else self._link.fileno()
+        if told is not None:
+            found[told] = self._link
+        for channel in self.channels:
+            heard = channel.listen()
+            if heard is not None:
+                found[heard] = channel
+        return found
+
+    def _after_fork(self) -> bool:
+        """Forget, in a forked child, what is the parent's; whether this is one that had something to forget."""
+        if self._pid == os.getpid():
+            return False
+        self._pid = os.getpid()
+        self._settled.clear()
+        self._inbox.clear()
+        for channel in self.channels:
+            channel.qos.held.clear()
+            channel.qos.lost.clear()
+        for thing in (self._link, self._waker):
+            if thing is not None:
+                thing.close()
+        self._link = self._waker = self._queues = None
+        self._more = True
+        return True
