@@ -44,6 +44,10 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .application import Envelope
 
 
 class ExitCode(enum.IntEnum):
@@ -215,10 +219,14 @@ class PoolClosed(KernelError):
 
 
 class MessageInvalid(KernelError):
-    """A message cannot be understood; ``reason`` is one line for the log and for the quarantine header."""
+    """A message cannot be understood; ``reason`` is one line for the log and for the quarantine header.
+
+    ``salvaged`` is what `Application.parse` could still read of it, where an id is known: enough to tell the sender.
+    """
 
     def __init__(self, reason: str) -> None:
         self.reason = reason
+        self.salvaged: Envelope | None = None
         super().__init__(reason)
 
 

@@ -13,6 +13,7 @@ from ..errors import (
     JobKilled,
     KernelBug,
     LeaseLost,
+    MessageInvalid,
     Reject,
     Retry,
     TaskRevoked,
@@ -158,7 +159,8 @@ class TaskJob(Job):
         stored = store_failure(self._app, self.envelope, failure, self._followups)
         if stored and (error := self._send_errbacks()) and self.options.acks_late:
             return self._outcome(OutcomeKind.REJECTED, Failure.of(error), requeue=True)
-        return self._outcome(kind, failure, stored=stored, expected=expected)
+        invalid = isinstance(exc, MessageInvalid) and not self._called
+        return self._outcome(kind, failure, stored=stored, expected=expected, invalid=invalid)
 
     def _killed(self, exc: JobKilled) -> Outcome:
         if exc.reason == "time_limit":
