@@ -31,7 +31,8 @@
     ├── TimeLimitExceeded           the task was ended
     ├── WorkerLost                  whatever ran the task died with it
     ├── TaskRevoked                 the task was cancelled, or expired
-    ├── UnsupportedOption           the message asks for an option that the pool refuses
+    ├── UnsupportedOption           the message asks for something that is refused
+    ├── ChordFailed                 a task failed whose result the chord's body was waiting for
     └── MaxRetriesExceeded          a task asked for one retry too many
 
     TaskSignal                      what a task raises to say how it ends
@@ -270,7 +271,11 @@ class TaskRevoked(TaskError):
 
 
 class UnsupportedOption(TaskError):
-    """The message asks for an option (such as a time limit) that the worker's pool refuses."""
+    """The message asks for something that is refused: a time limit of the pool, a chord of the result store."""
+
+
+class ChordFailed(TaskError):
+    """A task failed whose result the body of a chord was waiting for; Celery's name is ``ChordError``."""
 
 
 class MaxRetriesExceeded(TaskError):
