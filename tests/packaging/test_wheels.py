@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 FOLDERS = [ROOT / "core", *sorted(path.parent for path in (ROOT / "plugins").glob("**/pyproject.toml"))]
 PLUGINS = {"hub": "worker-hub", "loops": "worker-loops", "solo": "worker-pool-solo", "sqlite": "worker-broker-sqlite"}
-PLUGINS["threads"] = "worker-pool-threads"
+PLUGINS |= {"threads": "worker-pool-threads", "redis": "worker-broker-redis"}
 PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input"]
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.xdist_group("packaging")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import logging
 import math
 import re
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,8 @@ from worker_kernel import UsageError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+log = logging.getLogger("worker_broker_redis")
+
 DEFAULT_LEASE = 30.0
 DEFAULT_PORT = 6379
 DEFAULT_SENTINEL_PORT = 26379
@@ -22,6 +25,12 @@ DEFAULT_TIMEOUT = 10.0
 TLS_OPTIONS = ("ssl_ca_certs", "ssl_cert_reqs", "ssl_certfile", "ssl_check_hostname", "ssl_keyfile")
 NUMBERS = {"lease": DEFAULT_LEASE, "socket_timeout": DEFAULT_TIMEOUT, "socket_connect_timeout": DEFAULT_TIMEOUT}
 OPTIONS = (*NUMBERS, "master_name", "sentinel_password", "virtual_host", *TLS_OPTIONS)
+CHANNEL_OPTIONS = (
+    *("ack_emulation", "body_encoding", "client_name", "deadletter_queue", "fanout_patterns", "fanout_prefix"),
+    *("global_keyprefix", "priority_steps", "queue_order_strategy", "sep", "unacked_index_key", "unacked_key"),
+    "visibility_timeout",
+)
+"""What else ``broker_transport_options`` may name: kombu's, with kombu's meaning."""
 FOREIGN = ("hub",)
 """Options in the URL that the kernel reads, not this transport."""
 _URL = re.compile(
@@ -73,8 +82,20 @@ class Address:
 
     @classmethod
     def of(cls, client: Any) -> Address:
-        """Read the URL and the options of a ``kombu.Connection``; see `from_url`."""
-        return cls.from_url(_url(client), client.transport_options, others=client.alt or ())
+        """Read the URL and the options of a ``kombu.Connection``; see `from_url`.
+
+        Options that mean nothing here are logged.
+
+        Raises:
+            InvalidUrl: see `from_url`; or an option asks for what is not offered.
+        """
+        options = client.transport_options
+        if not options.get("ack_emulation", True):
+            raise InvalidUrl("ack_emulation=False is not offered: every message that is taken is recorded as held")
+        unused = sorted(options.keys() - {*CHANNEL_OPTIONS, *OPTIONS})
+        if unused:
+            log.warning("broker_transport_options that have no meaning here: %s", ", ".join(unused))
+        return cls.from_url(_url(client), options, others=client.alt or ())
 
     @classmethod
     def from_url(cls, url: str, options: Mapping[str, object] | None = None, *, others: Sequence[str] = ()) -> Address:

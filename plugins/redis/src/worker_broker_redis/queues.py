@@ -149,17 +149,7 @@ class Queues:
         names = self.keys
         taken, waiting, next_due, damaged = link.run(
             scripts.FETCH,
-            [
-                names.unacked,
-                names.index,
-                names.held + self.nonce,
-                names.owner + self.nonce,
-                names.owners,
-                names.attempts,
-                names.holders,
-                names.delayed,
-                *(key for _, key in lists),
-            ],
+            [names.delayed, *(key for _, key in lists)],
             [
                 self.nonce,
                 self.lease,
@@ -169,6 +159,13 @@ class Queues:
                 self.holder,
                 names.prefix,
                 QUARANTINE_SUFFIX,
+                names.unacked,
+                names.index,
+                names.held + self.nonce,
+                names.owner + self.nonce,
+                names.owners,
+                names.attempts,
+                names.holders,
                 *(queue for queue, _ in lists),
             ],
             watching=watching,

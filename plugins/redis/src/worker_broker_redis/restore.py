@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from typing import TYPE_CHECKING, Any
 
 from .queues import QUARANTINE_SUFFIX, Move, redelivered
@@ -27,27 +28,43 @@ def restore(queues: Queues, link: Link, channel: RedisChannel) -> int:
     Returns:
         How many messages are back in their queues.
     """
-    moves = [restored(one, channel) for one in reversed(queues.survey(link))]
-    if not moves:
+    abandoned = sorted(queues.survey(link), key=_age, reverse=True)  # the oldest is taken first: it is pushed last
+    if not abandoned:
         return 0
-    count = len(moves) - len(queues.move(link, moves))
+    late = queues.move(link, [move for one in abandoned for move in restored(one, channel)])
+    count = len({one.tag for one in abandoned} - late)
     if count:
         log.warning("%d message(s) of consumers that are gone are back in their queues", count)
     return count
 
 
-def restored(one: Abandoned, channel: RedisChannel) -> Move:
+def restored(one: Abandoned, channel: RedisChannel) -> list[Move]:
     """Where an abandoned message goes: to the consuming end of its queue, marked as redelivered, attempts kept.
 
-    A record of kombu's names exchange and routing key, one of ours the queue itself; where a record of kombu's fits
-    several queues, the message goes to the first: it was in one queue only.
+    A record of ours names the queue itself, one of kombu's the exchange and the routing key; where these lead to
+    several queues, each gets a copy, because there is no telling which of them it came from.
     """
     try:
         message, exchange, routing_key = json.loads(one.value)
-        queue = sorted(channel._lookup(exchange, routing_key))[0]  # noqa: SLF001  # kombu's, for its subclasses
+        queues = _queues_of(channel, exchange, routing_key)
         raw: Any = redelivered(message)
-        place = channel.key(queue, channel._get_message_priority(message))  # noqa: SLF001  # the same
+        priority = channel._get_message_priority(message)  # noqa: SLF001  # kombu's, for its subclasses
+        places = [channel.key(queue, priority) for queue in queues]
     except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
         log.error("a record of a message in hand cannot be read, and goes to quarantine as it is: %s", error)
-        raw, place = one.value, channel.key(UNREADABLE + QUARANTINE_SUFFIX)
-    return Move(owner=one.owner, tag=one.tag, attempts="keep", list=place, raw=raw)
+        raw, places = one.value, [channel.key(UNREADABLE + QUARANTINE_SUFFIX)]
+    return [Move(owner=one.owner, tag=one.tag, attempts="keep", list=place, raw=raw) for place in places]
+
+
+def _queues_of(channel: RedisChannel, exchange: str, routing_key: str) -> list[str]:
+    """The queues that a message went to, by what is bound on the server: this process need not know the exchange."""
+    table = channel.get_table(exchange) if exchange else []
+    bound = {
+        queue for key, pattern, queue in table if key == routing_key or (pattern and re.match(pattern, routing_key))
+    }
+    return sorted(bound) or [routing_key]
+
+
+def _age(one: Abandoned) -> tuple[int, ...]:
+    """Larger for later deliveries of the same owner."""
+    return tuple(int(part) for part in one.tag.split(".")[1:] if part.isdecimal()) if one.owner else ()

@@ -34,7 +34,7 @@ RETRIES = 2
 
 
 class RedisResultStore(ResultStore):
-    """Results of tasks as Celery keeps them: ``SETEX celery-task-meta-<id>``, and ``PUBLISH`` to a channel of that name.
+    """Results of tasks as Celery keeps them: ``SETEX celery-task-meta-<id>``, and ``PUBLISH`` to that channel.
 
     Thread-safe; connected on first use, and anew in a forked child. Each `wait` has a connection of its own while it
     waits.

@@ -42,22 +42,25 @@ local now = tonumber(clock[1]) + tonumber(clock[2]) / 1000000
 FETCH = Script(
     NOW
     + """
--- Take messages, record each as held, and say how it stands. Reads nothing but the lists' lengths and what is delayed:
--- those are the keys whose change is to wake the caller.
--- KEYS: unacked, unacked_index, held, owner, owners, attempts, holders, delayed, then the lists, most urgent first
--- ARGV: nonce, lease, limit, prefix of tags, lists per priority, holder, key prefix, quarantine suffix, names of queues
+-- Take messages, record each as held, and say how it stands.
+-- KEYS: delayed, then the lists, most urgent first. These are the keys whose change is to wake the caller: depending on
+--   its version, the server watches the KEYS of a script or what it reads; it has and reads no others.
+-- ARGV: nonce, lease, limit, prefix of tags, lists per priority, holder, key prefix, quarantine suffix,
+--   unacked, unacked_index, held, owner, owners, attempts, holders, then the name of the queue of each list
 local lease, limit, width = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[5])
-local due = redis.call('ZRANGEBYSCORE', KEYS[8], '-inf', now, 'LIMIT', 0, 100)
+local unacked, index, held, owner, owners, attempts, holders = unpack(ARGV, 9, 15)
+local delayed, names = KEYS[1], 14 -- the queue of list KEYS[n] is ARGV[n + names]
+local due = redis.call('ZRANGEBYSCORE', delayed, '-inf', now, 'LIMIT', 0, 100)
 for i = #due, 1, -1 do -- the one that is due first is taken first: it is pushed last
   local colon = string.find(due[i], ':', 1, true)
   local length = tonumber(string.sub(due[i], 1, colon - 1))
   redis.call('RPUSH', string.sub(due[i], colon + 1, colon + length), string.sub(due[i], colon + length + 1))
-  redis.call('ZREM', KEYS[8], due[i])
+  redis.call('ZREM', delayed, due[i])
 end
 
 local taken, damaged = {}, {}
 local function take(position, raw)
-  local queue = ARGV[position]
+  local queue = ARGV[position + names]
   local sound, message = pcall(cjson.decode, raw)
   local tag = nil
   if sound and type(message) == 'table' and type(message['properties']) == 'table' then
@@ -70,15 +73,15 @@ local function take(position, raw)
   end
   local identity = queue .. '\\6\\22' .. tag
   local delivery = ARGV[4] .. tostring(#taken + 1)
-  redis.call('HSET', KEYS[1], delivery, '[' .. raw .. ', "", ' .. cjson.encode(queue) .. ']')
-  redis.call('ZADD', KEYS[2], now + lease, delivery)
-  redis.call('HSET', KEYS[3], delivery, identity)
-  redis.call('HSET', KEYS[7], identity, ARGV[6])
-  taken[#taken + 1] = {delivery, position - 9, raw, identity, redis.call('HINCRBY', KEYS[6], identity, 1)}
+  redis.call('HSET', unacked, delivery, '[' .. raw .. ', "", ' .. cjson.encode(queue) .. ']')
+  redis.call('ZADD', index, now + lease, delivery)
+  redis.call('HSET', held, delivery, identity)
+  redis.call('HSET', holders, identity, ARGV[6])
+  taken[#taken + 1] = {delivery, position - 2, raw, identity, redis.call('HINCRBY', attempts, identity, 1)}
 end
 
 -- As kombu orders them: by priority, and within one each queue in its turn.
-local first = 9
+local first = 2
 while first <= #KEYS and #taken < limit do
   local found = true
   while found do
@@ -97,14 +100,14 @@ while first <= #KEYS and #taken < limit do
 end
 
 if #taken > 0 then
-  redis.call('SET', KEYS[4], ARGV[1], 'PX', math.ceil(lease * 1000))
-  redis.call('SADD', KEYS[5], ARGV[1])
+  redis.call('SET', owner, ARGV[1], 'PX', math.ceil(lease * 1000))
+  redis.call('SADD', owners, ARGV[1])
 end
 local waiting = 0
-for position = 9, #KEYS do
+for position = 2, #KEYS do
   waiting = waiting + redis.call('LLEN', KEYS[position])
 end
-local soonest = redis.call('ZRANGE', KEYS[8], 0, 0, 'WITHSCORES')[2]
+local soonest = redis.call('ZRANGE', delayed, 0, 0, 'WITHSCORES')[2]
 return {taken, waiting, soonest and tostring(soonest - now) or '', damaged}
 """
 )
@@ -136,35 +139,45 @@ MOVE = Script(
 -- KEYS: unacked, unacked_index, attempts, holders, delayed
 -- ARGV: prefix of held, prefix of owner, then for each message: nonce of its holder, tag, what becomes of its attempts
 --   (back: this one does not count; keep: it does, as the holder is dead; drop: forget them all), key of the list,
---   where (next, last, or seconds to wait), message
-local late = {}
+--   where (next, last, or seconds to wait), message. A tag that comes again at once means a copy in another list.
+local late, last, moved = {}, nil, false
+
+local function release(nonce, tag, attempts)
+  if attempts == 'keep' and nonce ~= '' and redis.call('EXISTS', ARGV[2] .. nonce) == 1 then
+    return false -- its holder has come back to life
+  end
+  local held = ARGV[1] .. nonce
+  local identity = redis.call('HGET', held, tag)
+  redis.call('HDEL', held, tag)
+  if redis.call('HDEL', KEYS[1], tag) == 0 then
+    return false
+  end
+  redis.call('ZREM', KEYS[2], tag)
+  if identity then
+    redis.call('HDEL', KEYS[4], identity)
+    if attempts == 'drop' or attempts == 'back' and redis.call('HINCRBY', KEYS[3], identity, -1) <= 0 then
+      redis.call('HDEL', KEYS[3], identity)
+    end
+  end
+  return true
+end
+
 for i = 3, #ARGV, 6 do
   local nonce, tag, attempts, list, where, message = unpack(ARGV, i, i + 5)
-  local held = ARGV[1] .. nonce
-  local foreign = attempts == 'keep' and nonce ~= '' and redis.call('EXISTS', ARGV[2] .. nonce) == 1
-  if foreign then
-    late[#late + 1] = tag -- its holder has come back to life
-  else
-    local identity = redis.call('HGET', held, tag)
-    redis.call('HDEL', held, tag)
-    if redis.call('HDEL', KEYS[1], tag) == 0 then
+  if tag ~= last then
+    last, moved = tag, release(nonce, tag, attempts)
+    if not moved then
       late[#late + 1] = tag
+    end
+  end
+  if moved then
+    if where == 'next' then
+      redis.call('RPUSH', list, message)
+    elseif where == 'last' then
+      redis.call('LPUSH', list, message)
     else
-      redis.call('ZREM', KEYS[2], tag)
-      if identity and attempts ~= 'keep' then
-        redis.call('HDEL', KEYS[4], identity)
-        if attempts == 'drop' or redis.call('HINCRBY', KEYS[3], identity, -1) <= 0 then
-          redis.call('HDEL', KEYS[3], identity)
-        end
-      end
-      if where == 'next' then
-        redis.call('RPUSH', list, message)
-      elseif where == 'last' then
-        redis.call('LPUSH', list, message)
-      else
-        local due = where == 'inf' and '+inf' or tostring(now + tonumber(where))
-        redis.call('ZADD', KEYS[5], due, string.len(list) .. ':' .. list .. message)
-      end
+      local due = where == 'inf' and '+inf' or tostring(now + tonumber(where))
+      redis.call('ZADD', KEYS[5], due, string.len(list) .. ':' .. list .. message)
     end
   end
 end
