@@ -67,6 +67,9 @@ if TYPE_CHECKING:
         BrokerUnavailable as BrokerUnavailable,
     )
     from .errors import (
+        ChordFailed as ChordFailed,
+    )
+    from .errors import (
         ExitCode as ExitCode,
     )
     from .errors import (
@@ -384,6 +387,12 @@ if TYPE_CHECKING:
     from .tasks.app import (
         App as App,
     )
+    from .tasks.chords import (
+        ChordPart as ChordPart,
+    )
+    from .tasks.chords import (
+        JoinedChord as JoinedChord,
+    )
     from .tasks.results import (
         AsyncResult as AsyncResult,
     )
@@ -417,6 +426,7 @@ _HOMES = {
     "SystemClock": ".clock",
     "AppNotLoaded": ".errors",
     "BrokerUnavailable": ".errors",
+    "ChordFailed": ".errors",
     "ExitCode": ".errors",
     "GraphError": ".errors",
     "Ignore": ".errors",
@@ -523,6 +533,8 @@ _HOMES = {
     "Slots": ".slots",
     "Ticket": ".slots",
     "App": ".tasks.app",
+    "ChordPart": ".tasks.chords",
+    "JoinedChord": ".tasks.chords",
     "AsyncResult": ".tasks.results",
     "ResultStore": ".tasks.results",
     "Task": ".tasks.task",
@@ -544,6 +556,8 @@ __all__ = [
     "CancelHow",
     "CancelReply",
     "Capabilities",
+    "ChordFailed",
+    "ChordPart",
     "Clock",
     "Consumer",
     "ControlCommandSpec",
@@ -563,6 +577,7 @@ __all__ = [
     "Ignore",
     "Job",
     "JobKilled",
+    "JoinedChord",
     "KernelBug",
     "KernelError",
     "Layer",
