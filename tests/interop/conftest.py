@@ -197,7 +197,7 @@ class Place:
         with self.channel() as channel:
             message = channel.basic_get(f"{self.queue}.quarantine")
             assert message is not None, "the quarantine is empty"
-            message.ack()
+            channel.basic_ack(message.delivery_tag)
             return message
 
     def close(self) -> None:

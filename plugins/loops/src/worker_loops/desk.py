@@ -7,6 +7,8 @@ from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import attrs
+
 from worker_kernel import (
     Accepted,
     CancelHow,
@@ -198,6 +200,8 @@ class Desk:
         request.message.ack()
         request.generation.flush()
         request.acknowledged = True
+        # Its message is nobody's from now on: a fence would have the store refuse its result.
+        request.envelope = attrs.evolve(request.envelope, fence=None)
         self.flow.early += 1
 
     def _submit(self, request: Request, job: Job) -> None:
