@@ -8,7 +8,6 @@ from typing import Any
 
 import attrs
 import pytest
-
 from tests.interop.conftest import Place, place_of
 
 TASKS = """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -90,7 +91,7 @@ def test_a_failure_with_its_class_arguments_and_traceback(served: Any) -> None:
 
 def test_a_task_that_nobody_has_is_told(served: Any) -> None:
     result = served.celery.send_task("nobody.has.it")
-    with pytest.raises(NotRegistered, match="nobody.has.it"):
+    with pytest.raises(NotRegistered, match=r"nobody\.has\.it"):
         result.get(timeout=30)
 
 
@@ -203,12 +204,12 @@ def test_a_chord_of_one_whose_results_are_ignored(served: Any) -> None:
 def test_a_chord_with_a_failure_fails_its_body_and_calls_its_errback(served: Any, until: Any) -> None:
     body = sig(served, "total").on_error(sig(served, "mark", "chord failed"))
     result = celery.chord([sig(served, "add", 1, 1), sig(served, "fail"), sig(served, "add", 1, 1)], body).apply_async()
-    with pytest.raises(ChordError, match="Dependency .* raised ValueError"):
+    with pytest.raises(ChordError, match=r"Dependency .* raised ValueError"):
         served.celery.AsyncResult(result.id).get(timeout=30)
     until(lambda: f"{result.id} chord failed" in served.lines(), "the errback")
 
 
-CANVAS = {
+CANVAS: dict[str, tuple[Callable[[Any], Any], Any]] = {
     "group, then a task": (
         lambda s: celery.chain(s("add", 1, 1), celery.group(s("add", 1), s("add", 2)), s("total")),
         7,

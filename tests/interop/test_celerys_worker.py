@@ -9,8 +9,8 @@ from typing import Any
 
 import celery
 import pytest
-
 from tests.interop.conftest import Place, place_of
+
 from worker_kernel import SoftTimeLimitExceeded, TaskNotRegistered, TaskRevoked
 
 pytestmark = [

@@ -13,7 +13,6 @@ from typing import Any
 import attrs
 import pytest
 import redis
-
 from tests.interop.conftest import Place, place_of
 
 pytestmark = pytest.mark.leaves("descriptors", reason="one client serves all tests, and keeps its connections")
@@ -162,8 +161,10 @@ def test_a_broken_message(served: Place, until: Any, name: str) -> None:
         kept = served.take_quarantined()
         assert raw(kept) == case.body
         assert kept.headers["x-kernel-quarantine"]
-        lines = [line for line in served.processes[0].log[logged:].splitlines() if "quarantine" in line]
-        assert len(lines) == 1, lines
+        worker = served.processes[0]
+        until(
+            lambda: sum("quarantine" in line for line in worker.log[logged:].splitlines()) == 1, "one line in the log"
+        )
     until(lambda: served.depth() == 0, "an empty queue")
     still_serves(served)
     assert served.quarantined() == before
@@ -184,10 +185,10 @@ def test_a_broken_message(served: Place, until: Any, name: str) -> None:
         b'{"body": 5}',
         b'{"body": "!!", "properties": {"delivery_tag": "t", "body_encoding": "base64", "delivery_info": {}}}',
         b'{"body": "e30=", "headers": 5, "properties": {"delivery_tag": "t", "body_encoding": "base64"}}',
-        b'{"body": "e30=", "headers": null, "properties": {"delivery_tag": "t2", "body_encoding": "rot13", "delivery_info": 5}}',
+        b'{"body": "e30=", "headers": null, "properties": {"delivery_tag": "t2", "body_encoding": "rot13"}}',
         b'{"body": null, "headers": {"id": "x", "task": "add"}, "properties": {"delivery_tag": 5}}',
         b'{"body": null, "headers": {"id": "x", "task": "add"}, "properties": {"delivery_tag": "n"}}',
-        b'{"body": "W10=", "content-type": 5, "headers": {"id": "x", "task": "add"}, "properties": {"delivery_tag": "n2"}}',
+        b'{"body": "W10=", "content-type": 5, "headers": {"task": "add"}, "properties": {"delivery_tag": "o"}}',
     ],
 )
 def test_an_entry_that_is_no_envelope(served: Place, until: Any, entry: bytes) -> None:

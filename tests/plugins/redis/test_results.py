@@ -147,7 +147,9 @@ def test_a_forked_child_has_connections_of_its_own(store: RedisResultStore) -> N
 
 
 @celerys_client
-@pytest.mark.filterwarnings("ignore:Call to deprecated setex:DeprecationWarning")  # celery calls what redis-py 8 disowns
+@pytest.mark.filterwarnings(
+    "ignore:Call to deprecated setex:DeprecationWarning"
+)  # celery calls what redis-py 8 disowns
 def test_celery_reads_what_ours_writes_and_ours_what_celery_writes(plain: str, store: RedisResultStore) -> None:
     with celery.Celery("client", broker=plain, backend=plain) as client:
         store.store(meta(result={"n": 1}, task_id="a"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 from collections.abc import Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from ..application import Fence
 from ..errors import StoreUnavailable, Unsupported
@@ -77,7 +77,7 @@ class ResultStore(abc.ABC):
     def close(self) -> None:
         """Close the store. Idempotent; the next use opens it again."""
 
-    keeps_chords: ClassVar[bool] = False
+    keeps_chords: bool = False
     """Whether it counts the parts of chords; if so it has the three methods below."""
 
     def chord_size(self, group_id: str, size: int) -> None:
