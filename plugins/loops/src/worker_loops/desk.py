@@ -302,10 +302,12 @@ class Desk:
             again = self._app.report(request.envelope, outcome)
             self._active[request.key] = request
             self._held.add(request)
+            self.flow.held = len(self._held)
             request.timer = request.generation.timers.call_later(STORE_AGAIN, self._store_again, request, again)
 
     def _store_again(self, request: Request, job: Job) -> None:
         self._held.discard(request)
+        self.flow.held = len(self._held)
         request.timer = None
         self._submit(request, job)
 
@@ -367,7 +369,7 @@ class Desk:
             take: returns what the pools have told.
         """
         self.drain()
-        before = set(self._jobs.values())
+        before = list(self._jobs.values())
         self.on_events(take())  # what has ended by itself keeps its own ending
         running = [request for request in before if request.job in self._jobs]
         pools()
