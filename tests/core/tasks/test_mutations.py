@@ -153,7 +153,7 @@ def fuzz(make_lab: Callable[..., Any], seed: int, seconds: float) -> int:
         try:
             kinds.add(run_one(lab, message))
         except Exception as exc:
-            raise AssertionError(f"mutant {one} made {ascii(exc)} escape: {ascii(message):.2000}") from exc
+            raise AssertionError(f"mutant {one} made {exc!a} escape: {message!a:.2000}") from exc
         count += 1
     assert {None, OutcomeKind.SUCCEEDED, OutcomeKind.FAILED} <= kinds, kinds
     return count
