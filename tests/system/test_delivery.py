@@ -124,6 +124,16 @@ def test_at_most_once_means_that_a_killed_task_does_not_come_back(plain_site: An
     assert site.lines() == [["start"]]
 
 
+@pytest.mark.parametrize("pool", POOLS)
+def test_the_result_of_a_task_that_was_acknowledged_early_is_stored(plain_site: Any, pool: str) -> None:
+    plain_site.write("""
+        @app.task(acks_late=False)
+        def once(): return "done"
+    """)
+    plain_site.worker("-P", pool)
+    assert plain_site.app.send_task("tasks.once").get(timeout=20) == "done"
+
+
 STUBBORN = """
     @app.task
     def stubborn():

@@ -22,9 +22,9 @@ def say(**what: object) -> None:
     print(json.dumps(what), flush=True)
 
 
-def connect(url: str) -> Any:
+def connect(url: str, **options: Any) -> Any:
     TRANSPORT_ALIASES["wk-redis"] = "worker_broker_redis.transport:Transport"
-    connection = kombu.Connection(url)
+    connection = kombu.Connection(url, transport_options=options)
     connection.connect()
     return connection
 
@@ -111,7 +111,8 @@ def wait(url: str, mode: str, count: str) -> None:
 
 def idle(url: str, mode: str, seconds: str) -> None:
     """Wait for messages that never come, and tell the share of a core that took."""
-    connection = connect(url)
+    # Changes are told by the name of a key alone, and tests beside this one have a queue q in other databases.
+    connection = connect(url, global_keyprefix=f"idle{os.getpid()}:")
     consumer = connection.Consumer(kombu.Queue("q"), on_message=say, prefetch_count=4)
     consumer.consume()
     hub = Hub()

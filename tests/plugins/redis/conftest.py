@@ -5,19 +5,23 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import kombu
 import pytest
 import redis
 from kombu.transport import TRANSPORT_ALIASES
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 HOST = "127.0.0.1"
 PORT = 6379
@@ -32,6 +36,13 @@ def wait_for(condition: Callable[[], object], what: str, timeout: float = 30.0) 
         time.sleep(0.01)
 
 
+def missing(what: str) -> NoReturn:
+    """Skip a test, or fail it where its server was promised."""
+    if os.environ.get("WK_TEST_REQUIRE_SERVICES") == "1":
+        pytest.fail(f"needs {what}, which was promised (WK_TEST_REQUIRE_SERVICES=1)")
+    pytest.skip(f"needs {what}")
+
+
 @pytest.fixture(scope="session")
 def number() -> int:
     """The database; each process of a parallel run has its own."""
@@ -41,14 +52,12 @@ def number() -> int:
 @pytest.fixture
 def server(number: int) -> Iterator[Any]:
     """A client of the database."""
-    client = redis.Redis(host=HOST, port=PORT, db=number)
+    client = redis.Redis(host=HOST, port=PORT, db=number, retry=Retry(NoBackoff(), 0))
     try:
         client.ping()
     except redis.ConnectionError as error:
         client.close()
-        if os.environ.get("WK_TEST_REQUIRE_SERVICES") == "1":
-            pytest.fail(f"there is no Redis at {HOST}:{PORT}, and there should be: {error}")
-        pytest.skip(f"needs Redis at {HOST}:{PORT}: {error}")
+        missing(f"Redis at {HOST}:{PORT} ({error})")
     client.flushdb()
     yield client
     client.flushdb()
@@ -57,7 +66,8 @@ def server(number: int) -> Iterator[Any]:
 
 @pytest.fixture(autouse=True)
 def alias(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(TRANSPORT_ALIASES, "wk-redis", "worker_broker_redis.transport:Transport")
+    for scheme in ("redis", "rediss", "sentinel"):
+        monkeypatch.setitem(TRANSPORT_ALIASES, f"wk-{scheme}", "worker_broker_redis.transport:Transport")
 
 
 @pytest.fixture
@@ -141,6 +151,57 @@ def send() -> Callable[..., None]:
             producer.publish(body, routing_key=queue, **options)
 
     return send
+
+
+class Server:
+    """A redis-server of a test's own, which can be killed and started again, and loses nothing that it confirmed."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.port, self.other_port = folder, free_port(), free_port()
+        self.socket = folder / "redis.sock"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    def start(self, *options: str) -> None:
+        command = ["redis-server", "--port", str(self.port), "--dir", str(self.folder), "--save", ""]
+        command += ["--appendonly", "yes", "--appendfsync", "always", "--unixsocket", str(self.socket), *options]
+        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        with redis.Redis(unix_socket_path=str(self.socket)) as client:
+            wait_for(lambda: answers(client), "redis-server to start")
+
+    def kill(self) -> None:
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])
+
+
+def answers(client: Any) -> bool:
+    try:
+        return bool(client.ping())
+    except redis.ConnectionError:
+        return False
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Iterator[Server]:
+    """A server, not started yet."""
+    if shutil.which("redis-server") is None:
+        missing("the program redis-server")
+    folder = tmp_path / "server"
+    folder.mkdir()
+    server = Server(folder)
+    yield server
+    server.kill()
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ from typing import Any
 import kombu
 import pytest
 import redis
-from kombu.transport import TRANSPORT_ALIASES
 
 from worker_broker_redis.address import Address, InvalidUrl
 from worker_broker_redis.connections import pool
@@ -87,7 +86,6 @@ def test_what_cannot_be_understood_is_an_error_that_says_what_to_write(url: str,
 
 
 def test_the_sentinels_of_all_urls_are_asked() -> None:
-    TRANSPORT_ALIASES.setdefault("wk-sentinel", "worker_broker_redis.transport:Transport")
     urls = ["wk-sentinel://a:1/0?master_name=m", "wk-sentinel://b:2/0"]
     address = kombu.Connection(urls).transport.address
     assert address.hosts == (("a", 1), ("b", 2))

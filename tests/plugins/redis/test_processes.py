@@ -50,6 +50,18 @@ def test_the_message_of_a_killed_consumer_comes_back_after_its_lease(
     assert time.monotonic() - begin < 5
 
 
+def test_a_fetch_whose_reply_never_arrives_loses_nothing(connect: Call, send: Call, receive: Call, server: Any) -> None:
+    connection = connect("?lease=0.5")
+    send(connection, 1, 2)
+    transport = connection.transport
+    transport.queues.fetch(transport.link, [("q", "q")], width=1, limit=10)  # nobody learns what it brought
+    connection.collect()
+    assert not server.exists("q")
+    receiver = receive(connect("?lease=0.5"))
+    take(receiver, 20)
+    assert [message.payload for message in receiver.messages] == [1, 2]
+
+
 def test_a_consumer_that_lives_keeps_its_message_past_the_lease(
     connect: Call, send: Call, receive: Call, spawn: Call, url: str, server: Any
 ) -> None:

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import logging
-import threading
+import os
 import time
 from collections.abc import Callable
 from typing import Any
 
 import kombu
 import pytest
-import redis
-from amqp.exceptions import RecoverableConnectionError
 from kombu.exceptions import MessageStateError
 
-from worker_broker_redis.address import InvalidUrl
-from worker_broker_redis.link import Link
 from worker_broker_redis.transport import TransportStatistics
 
 Call = Callable[..., Any]
@@ -158,6 +152,17 @@ def test_another_consumer_takes_what_one_that_has_left_had_parked(connect: Call,
     assert second.drain(5.0) == [2]
 
 
+def test_what_became_due_earlier_is_taken_earlier(connect: Call, send: Call, receive: Call, server: Any) -> None:
+    send(connect(), 1, 2, 3)
+    receiver = receive(connect(), prefetch=3)
+    receiver.drain()
+    for message, seconds in zip(receiver.messages, (300, 100, 200), strict=True):
+        message.park(seconds)
+    for member, due in server.zrange("wk:1:delayed", 0, -1, withscores=True):
+        server.zadd("wk:1:delayed", {member: due - 1000})
+    assert receiver.drain(10.0) == [2, 3, 1]
+
+
 def test_what_is_parked_for_ever_stays(connect: Call, send: Call, receive: Call, server: Any) -> None:
     send(connect(), 1)
     receiver = receive(connect())
@@ -165,6 +170,25 @@ def test_what_is_parked_for_ever_stays(connect: Call, send: Call, receive: Call,
     receiver.messages[0].park(float("inf"))
     assert receiver.drain(0.1) == []
     assert server.zcard("wk:1:delayed") == 1
+
+
+def test_a_purge_takes_what_is_parked_and_leaves_what_is_held(
+    connect: Call, send: Call, receive: Call, server: Any
+) -> None:
+    sender = connect()
+    send(sender, 1, 2, priority=6, queue="q[1]*")
+    send(sender, 3, 4, queue="q[1]*")
+    send(sender, 5, queue="q1")
+    for queue, many in (("q[1]*", 3), ("q1", 1)):
+        receiver = receive(connect(), queue, prefetch=many)
+        for _ in receiver.drain():
+            pass
+        for message in receiver.messages[:2]:
+            message.park(1000)
+    assert server.zcard("wk:1:delayed") == 3
+    assert sender.default_channel.queue_purge("q[1]*") == 3
+    assert server.zcard("wk:1:delayed") == server.hlen("unacked") == 1
+    assert not server.exists("q[1]*", "q[1]*\x06\x166")
 
 
 def test_a_quarantined_message_lies_unread_in_its_place_with_the_reason(
@@ -178,70 +202,6 @@ def test_a_quarantined_message_lies_unread_in_its_place_with_the_reason(
     moved = connect().default_channel.basic_get("q.quarantine")
     assert moved.payload == {"n": 1}
     assert moved.headers == {"id": "t", "x-kernel-quarantine": "poison"}
-
-
-@pytest.mark.parametrize(
-    "raw",
-    [
-        b"",
-        b"{",
-        b"null",
-        b"[]",
-        b'"text"',
-        b"\xff\xfe",
-        b"[" * 50_000,
-        b'{"properties": 3}',
-        b'{"properties": {}}',
-        b'{"properties": {"delivery_tag": 7}}',
-    ],
-    ids=["empty", "open", "null", "list", "text", "bytes", "nested", "number", "no tag", "no text"],
-)
-def test_an_entry_that_is_no_message_goes_as_it_is_to_quarantine_and_the_rest_goes_on(
-    connect: Call, send: Call, receive: Call, server: Any, caplog: pytest.LogCaptureFixture, raw: bytes
-) -> None:
-    other = connect()
-    server.lpush("q", raw)
-    send(other, "good")
-    receiver = receive(connect(), prefetch=1)
-    assert receiver.drain() == ["good"]
-    assert server.lrange("q.quarantine", 0, -1) == [raw]
-    assert "is kept as it is in q.quarantine" in caplog.text
-    receiver.messages[0].ack()
-    receiver.connection.transport.flush()
-    assert nothing_held(server)
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"headers": 3},
-        {"body": "a"},
-        {"body": 7},
-        {"body": "x", "properties": {"delivery_tag": "t", "body_encoding": "rot13"}},
-        {"headers": {"eta": {"__type__": "datetime", "__value__": "never"}}},
-    ],
-)
-def test_an_envelope_that_cannot_be_opened_goes_to_quarantine_with_the_reason(
-    connect: Call, send: Call, receive: Call, server: Any, caplog: pytest.LogCaptureFixture, change: dict[str, Any]
-) -> None:
-    other = connect()
-    envelope = {"body": "", "headers": {}, "properties": {"delivery_tag": "t", "body_encoding": "base64"}, **change}
-    server.lpush("q", json.dumps(envelope))
-    send(other, "good")
-    receiver = receive(connect())
-    assert receiver.drain() == ["good"]
-    (moved,) = (json.loads(raw) for raw in server.lrange("q.quarantine", 0, -1))
-    assert moved["headers"]["x-kernel-quarantine"].startswith("damaged")
-    assert moved.get("body") == envelope["body"]
-    assert "goes to quarantine" in caplog.text
-
-
-def test_a_message_without_exchange_and_routing_key_is_delivered(connect: Call, receive: Call, server: Any) -> None:
-    connection = connect()
-    server.lpush("q", json.dumps({"body": "x", "properties": {"delivery_tag": "t"}, "content-type": "text/plain"}))
-    receiver = receive(connection)
-    assert receiver.drain() == ["x"]
-    assert receiver.messages[0].delivery_info == {"exchange": "", "routing_key": "q", "redelivered": False}
 
 
 def test_a_message_is_settled_once(connect: Call, send: Call, receive: Call) -> None:
@@ -300,6 +260,70 @@ def test_a_cancelled_consumer_keeps_what_it_holds(connect: Call, send: Call, rec
     assert nothing_held(server)
 
 
+def test_a_consumer_that_cancels_another_leaves_what_was_fetched_for_it(connect: Call, send: Call, server: Any) -> None:
+    send(connect(), 1, queue="a")
+    send(connect(), 2, queue="b")
+    connection = connect()
+    channel = connection.channel()
+    got: list[Any] = []
+    other = kombu.Consumer(channel, [kombu.Queue("b")], on_message=got.append)
+
+    def first(message: Any) -> None:
+        got.append(message.payload)
+        other.cancel()
+
+    kombu.Consumer(channel, [kombu.Queue("a")], on_message=first).consume()
+    other.consume()
+    connection.drain_events(timeout=5)
+    assert got == [1]
+    assert server.llen("b") == 1
+    assert server.hlen("unacked") == 1
+
+
+def test_a_message_that_was_lost_before_its_delivery_is_not_delivered(
+    connect: Call, send: Call, receive: Call, server: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    send(connect(), 1, 2)
+    receiver = receive(connect())
+    transport = receiver.connection.transport
+
+    def first(message: Any) -> None:
+        receiver.messages.append(message)
+        server.delete("unacked")  # all of it is somebody else's now
+        transport.renew()
+
+    receiver.channel.callbacks["q"] = first
+    assert receiver.drain() == [1]
+    assert receiver.drain(0.1) == []
+    assert receiver.messages[0].lease_lost
+    assert caplog.text.count("refused a late renewal") == 2
+    receiver.messages[0].requeue()
+    assert not server.exists("q")
+
+
+def test_a_forked_child_holds_nothing_and_settles_nothing(
+    connect: Call, send: Call, receive: Call, server: Any
+) -> None:
+    send(connect(), 1)
+    receiver = receive(connect())
+    receiver.drain()
+    receiver.messages[0].ack()
+    transport = receiver.connection.transport
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            transport.flush()
+            transport.close_connection(receiver.connection.connection)
+            status = 0 if transport.statistics().held == 0 else 2
+        finally:
+            os._exit(status)
+    assert os.waitpid(child, 0)[1] == 0
+    assert server.hlen("unacked") == 1
+    transport.flush()
+    assert nothing_held(server)
+
+
 def test_what_a_lost_connection_held_comes_back_with_its_start_counted(
     connect: Call, send: Call, receive: Call, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -317,123 +341,3 @@ def test_what_a_lost_connection_held_comes_back_with_its_start_counted(
     assert "are back in their queues" in caplog.text
     # A task that runs on is the same process's still: its result counts.
     assert receiver.messages[0].fence == lost.messages[0].fence
-
-
-def test_a_wake_from_another_thread_ends_the_wait(connect: Call, receive: Call) -> None:
-    receiver = receive(connect())
-    receiver.drain()
-    threading.Timer(0.1, receiver.connection.transport.wake).start()
-    begin = time.monotonic()
-    with pytest.raises(TimeoutError):
-        receiver.connection.drain_events(timeout=30)
-    assert time.monotonic() - begin < 10
-
-
-def test_a_link_that_breaks_is_a_connection_error_and_stays_one(
-    connect: Call, send: Call, receive: Call, server: Any
-) -> None:
-    send(connect(), 1)
-    receiver = receive(connect(client_name="victim"))
-    receiver.drain()
-    for client in server.client_list():
-        if client["name"] == "victim":
-            server.client_kill(client["addr"])
-    for _ in range(2):
-        with pytest.raises(receiver.connection.connection_errors) as caught:
-            receiver.connection.drain_events(timeout=5)
-        assert not isinstance(caught.value, TimeoutError)
-    receiver.connection.collect()
-    assert server.hlen("unacked") == 1
-
-
-def test_where_the_server_tells_no_changes_it_is_looked_at_every_second(
-    connect: Call, send: Call, receive: Call, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    refused = redis.exceptions.ResponseError("unknown subcommand 'TRACKING'")
-    connection = connect()
-    link = connection.transport.link
-    call = link._commands.call
-    monkeypatch.setattr(
-        link._commands, "call", lambda *commands: [refused] if "TRACKING" in commands[0] else call(*commands)
-    )
-    receiver = receive(connection)
-    assert receiver.drain() == []
-    assert not link.watches
-    assert "looked at every second" in caplog.text
-    send(connect(), 1)
-    assert receiver.drain(10.0) == [1]
-
-
-def test_a_script_that_the_server_has_forgotten_is_sent_again(
-    connect: Call, send: Call, receive: Call, server: Any
-) -> None:
-    receiver = receive(connect())
-    receiver.drain()
-    server.script_flush()
-    send(connect(), 1)
-    assert receiver.drain(5.0) == [1]
-
-
-def test_nothing_is_told_of_keys_that_were_not_watched(connect: Call, server: Any) -> None:
-    transport = connect().transport
-    link = Link(transport.pool)
-    link.watch()
-    assert link.watches
-    transport.queues.fetch(link, [("q", "q")], width=1, limit=1, watching=True)
-    server.set("other", 1)
-    for key in ("unacked", "wk:1:attempts", "wk:1:holders"):
-        server.hset(key, "x", "y")
-    assert not link.drain()
-    server.lpush("q", "{")
-    deadline = time.monotonic() + 10
-    while not link.drain():
-        assert time.monotonic() < deadline
-    link.close()
-
-
-def test_a_closed_channel_settles_nothing(connect: Call, send: Call, receive: Call) -> None:
-    send(connect(), 1)
-    receiver = receive(connect())
-    receiver.drain()
-    receiver.channel.close()
-    with pytest.raises(RecoverableConnectionError):
-        receiver.messages[0].ack()
-
-
-def test_options_that_mean_nothing_here_are_told_and_impossible_ones_refused(
-    url: str, server: Any, caplog: pytest.LogCaptureFixture
-) -> None:
-    with kombu.Connection(url, transport_options={"retry_on_timeout": True, "lease": 7}) as connection:
-        assert connection.transport.address.lease == 7.0
-    assert "retry_on_timeout" in caplog.text
-    assert "lease" not in caplog.text
-    with pytest.raises(InvalidUrl):
-        kombu.Connection(url, transport_options={"ack_emulation": False}).connect()
-
-
-def test_a_connection_that_only_sends_has_no_link_and_owns_nothing(connect: Call, send: Call, server: Any) -> None:
-    connection = connect()
-    send(connection, 1)
-    assert connection.transport._link is None
-    connection.release()
-    assert server.keys() == [b"q"]
-
-
-def test_the_password_is_not_shown(url: str, server: Any) -> None:
-    with_password = url.replace("://", "://user:secret@")
-    with kombu.Connection(with_password) as connection:
-        assert "secret" not in connection.as_uri()
-        assert connection.as_uri(include_password=True) == with_password
-
-
-def test_a_failover_takes_the_alternate(url: str, server: Any, receive: Call, send: Call) -> None:
-    connection = kombu.Connection("wk-redis://127.0.0.1:1/0", alternates=[url])
-    with connection:
-        connection.ensure_connection(max_retries=3, interval_start=0)
-        send(connection, 1)
-        assert receive(connection).drain() == [1]
-
-
-@pytest.fixture(autouse=True)
-def logged(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO)

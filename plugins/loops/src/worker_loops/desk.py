@@ -200,7 +200,7 @@ class Desk:
         request.message.ack()
         request.generation.flush()
         request.acknowledged = True
-        # Its message is nobody's from now on: a fence would have the store refuse its result.
+        # Nobody holds the message any more, so nobody's hold on it can be asked for when the result is stored.
         request.envelope = attrs.evolve(request.envelope, fence=None)
         self.flow.early += 1
 

@@ -31,6 +31,11 @@ CHANNEL_OPTIONS = (
     "visibility_timeout",
 )
 """What else ``broker_transport_options`` may name: kombu's, with kombu's meaning."""
+CONNECTION_OPTIONS = (
+    *("callback", "connect_retries_timeout", "errback", "interval_max", "interval_start", "interval_step"),
+    "max_retries",
+)
+"""What ``kombu.Connection`` itself reads from there."""
 FOREIGN = ("hub",)
 """Options in the URL that the kernel reads, not this transport."""
 _URL = re.compile(
@@ -92,7 +97,7 @@ class Address:
         options = client.transport_options
         if not options.get("ack_emulation", True):
             raise InvalidUrl("ack_emulation=False is not offered: every message that is taken is recorded as held")
-        unused = sorted(options.keys() - {*CHANNEL_OPTIONS, *OPTIONS})
+        unused = sorted(options.keys() - {*CHANNEL_OPTIONS, *CONNECTION_OPTIONS, *OPTIONS})
         if unused:
             log.warning("broker_transport_options that have no meaning here: %s", ", ".join(unused))
         return cls.from_url(_url(client), options, others=client.alt or ())

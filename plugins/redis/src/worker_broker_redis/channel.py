@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
+import re
 from typing import TYPE_CHECKING, Any
 
+import redis
 from amqp.exceptions import RecoverableConnectionError
 from kombu.transport import redis as kombu_redis
 
@@ -250,6 +253,21 @@ class RedisChannel(kombu_redis.Channel):  # type: ignore[misc]  # kombu is untyp
 
     def _refuse(self, deliveries: list[Delivery], late: frozenset[str], what: str) -> None:
         self.connection.refused([delivery for delivery in deliveries if delivery.tag in late], what)
+
+    # -- queues -------------------------------------------------------------------------------------------------------
+
+    def _purge(self, queue: str) -> int:
+        """Remove the messages that are in nobody's hands, those that are parked too; return how many."""
+        count = int(super()._purge(queue))
+        client, delayed = redis.Redis(connection_pool=self.connection.pool), self.names().delayed
+        for step in self.priority_steps:
+            key = self.key(queue, step)
+            start = f"{len(key.encode())}:{key}{{"
+            pattern = re.sub(r"([*?\[\]\\^])", r"\\\1", start) + "*"
+            found = client.zscan_iter(delayed, match=pattern, count=1000)
+            while members := [member for member, _ in itertools.islice(found, 1000)]:
+                count += int(client.zrem(delayed, *members))
+        return count
 
     # -- broadcasts ---------------------------------------------------------------------------------------------------
 

@@ -22,7 +22,7 @@ PROCESS = uuid.uuid4().hex
 QUARANTINE_SUFFIX = ".quarantine"
 SEPARATOR = "\x06\x16"
 """kombu's, between the parts of a name."""
-SURVEYED = 100
+SURVEYED = 1000
 """At most so many abandoned messages per look."""
 
 

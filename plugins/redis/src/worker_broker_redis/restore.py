@@ -7,7 +7,7 @@ import logging
 import re
 from typing import TYPE_CHECKING, Any
 
-from .queues import QUARANTINE_SUFFIX, Move, redelivered
+from .queues import QUARANTINE_SUFFIX, SURVEYED, Move, redelivered
 
 if TYPE_CHECKING:
     from .channel import RedisChannel
@@ -28,11 +28,14 @@ def restore(queues: Queues, link: Link, channel: RedisChannel) -> int:
     Returns:
         How many messages are back in their queues.
     """
-    abandoned = sorted(queues.survey(link), key=_age, reverse=True)  # the oldest is taken first: it is pushed last
-    if not abandoned:
-        return 0
-    late = queues.move(link, [move for one in abandoned for move in restored(one, channel)])
-    count = len({one.tag for one in abandoned} - late)
+    count = 0
+    while True:
+        abandoned = sorted(queues.survey(link), key=_age, reverse=True)  # the oldest is taken first: it is pushed last
+        if abandoned:
+            late = queues.move(link, [move for one in abandoned for move in restored(one, channel)])
+            count += len({one.tag for one in abandoned} - late)
+        if len(abandoned) < SURVEYED:
+            break
     if count:
         log.warning("%d message(s) of consumers that are gone are back in their queues", count)
     return count

@@ -1,9 +1,9 @@
-"""Ends a wait from another thread: a pipe."""
+"""Ends a wait from another thread."""
 
 from __future__ import annotations
 
-import os
 import selectors
+import socket
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -14,37 +14,34 @@ class Waker:
     """A descriptor that can be read after `wake`. `wake` may be called from any thread, all else from the owner's."""
 
     def __init__(self) -> None:
-        self._read, self._write = os.pipe()
-        os.set_blocking(self._read, False)
-        os.set_blocking(self._write, False)
-        self._closed = False
+        # Sockets, because one that is closed knows it: a late `wake` cannot write into what got its number since.
+        self._read, self._write = socket.socketpair()
+        self._read.setblocking(False)
+        self._write.setblocking(False)
 
     def fileno(self) -> int:
         """The descriptor to wait for."""
-        return self._read
+        return self._read.fileno()
 
     def wake(self) -> None:
         """Make the descriptor readable. Never blocks, never raises."""
-        if not self._closed:
-            try:
-                os.write(self._write, b".")
-            except OSError:
-                pass  # full, so it is readable; or just closed
+        try:
+            self._write.send(b".")
+        except OSError:
+            pass  # full, so it is readable; or closed
 
     def drain(self) -> None:
         """Make the descriptor unreadable again."""
         try:
-            while os.read(self._read, 4096):
+            while self._read.recv(4096):
                 pass
         except OSError:
             pass  # empty
 
     def close(self) -> None:
-        """Give up the pipe. Idempotent."""
-        if not self._closed:
-            self._closed = True
-            os.close(self._read)
-            os.close(self._write)
+        """Give up the descriptors. Idempotent."""
+        self._read.close()
+        self._write.close()
 
 
 def wait(descriptors: Iterable[int], timeout: float) -> None:
