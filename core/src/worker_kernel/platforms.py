@@ -33,7 +33,7 @@ class Platform:
         return socket.gethostname()
 
 
-_STOP_SIGNALS = {"SIGTERM": "warm", "SIGQUIT": "cold", "SIGINT": "interrupt"}
+_STOP_SIGNALS = {"SIGTERM": "warm", "SIGHUP": "warm", "SIGQUIT": "cold", "SIGINT": "interrupt"}
 
 
 def current() -> Platform:
