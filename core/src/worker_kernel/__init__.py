@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .errors import (
         AppNotLoaded,
         BrokerUnavailable,
+        ChordFailed,
         ControlError,
         ExitCode,
         GraphError,
@@ -110,6 +111,7 @@ if TYPE_CHECKING:
     from .slots import Slots, Ticket
     from .status import Status, WorkerState
     from .tasks.app import App
+    from .tasks.chords import ChordPart, JoinedChord
     from .tasks.results import AsyncResult, ResultStore
     from .tasks.task import Task
     from .worker import Worker
@@ -134,6 +136,7 @@ _HOMES = {
     "SystemClock": ".clock",
     "AppNotLoaded": ".errors",
     "BrokerUnavailable": ".errors",
+    "ChordFailed": ".errors",
     "ExitCode": ".errors",
     "GraphError": ".errors",
     "Ignore": ".errors",
@@ -240,6 +243,8 @@ _HOMES = {
     "Slots": ".slots",
     "Ticket": ".slots",
     "App": ".tasks.app",
+    "ChordPart": ".tasks.chords",
+    "JoinedChord": ".tasks.chords",
     "AsyncResult": ".tasks.results",
     "ResultStore": ".tasks.results",
     "Task": ".tasks.task",
@@ -267,6 +272,8 @@ __all__ = [
     "CancelHow",
     "CancelReply",
     "Capabilities",
+    "ChordFailed",
+    "ChordPart",
     "Clock",
     "Commands",
     "Consumer",
@@ -288,6 +295,7 @@ __all__ = [
     "Ignore",
     "Job",
     "JobKilled",
+    "JoinedChord",
     "KernelBug",
     "KernelError",
     "Layer",

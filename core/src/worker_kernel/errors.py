@@ -32,7 +32,8 @@
     ├── TimeLimitExceeded           the task was ended
     ├── WorkerLost                  whatever ran the task died with it
     ├── TaskRevoked                 the task was cancelled, or expired
-    ├── UnsupportedOption           the message asks for an option that the pool refuses
+    ├── UnsupportedOption           the message asks for something that is refused
+    ├── ChordFailed                 a task failed whose result the chord's body was waiting for
     └── MaxRetriesExceeded          a task asked for one retry too many
 
     TaskSignal                      what a task raises to say how it ends
@@ -45,6 +46,10 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .application import Envelope
 
 
 class ExitCode(enum.IntEnum):
@@ -229,10 +234,14 @@ class ControlError(KernelError):
 
 
 class MessageInvalid(KernelError):
-    """A message cannot be understood; ``reason`` is one line for the log and for the quarantine header."""
+    """A message cannot be understood; ``reason`` is one line for the log and for the quarantine header.
+
+    ``salvaged`` is what `Application.parse` could still read of it, where an id is known: enough to tell the sender.
+    """
 
     def __init__(self, reason: str) -> None:
         self.reason = reason
+        self.salvaged: Envelope | None = None
         super().__init__(reason)
 
 
@@ -276,7 +285,11 @@ class TaskRevoked(TaskError):
 
 
 class UnsupportedOption(TaskError):
-    """The message asks for an option (such as a time limit) that the worker's pool refuses."""
+    """The message asks for something that is refused: a time limit of the pool, a chord of the result store."""
+
+
+class ChordFailed(TaskError):
+    """A task failed whose result the body of a chord was waiting for; Celery's name is ``ChordError``."""
 
 
 class MaxRetriesExceeded(TaskError):

@@ -92,6 +92,8 @@ class Outcome:
     """Seconds between the job's start and its end."""
     result: str = ""
     """A shortened ``repr`` of the value that the task returned, for the log. At most 1024 characters."""
+    invalid: bool = False
+    """With FAILED: the message is at fault, not the task: its body cannot be understood. It is kept in quarantine."""
     expected: bool = False
     """With FAILED: whether the task had announced this exception in ``throws``."""
     fenced: bool = False

@@ -13,9 +13,11 @@ import pytest
 from worker_kernel import (
     App,
     AsyncResult,
+    ChordPart,
     Envelope,
     Fence,
     Job,
+    JoinedChord,
     LeaseLost,
     Outcome,
     Plugins,
@@ -58,6 +60,11 @@ class MemoryStore(ResultStore):
         self.down = 0
         self.stale: set[str] = set()
         self.closed = False
+        self.keeps_chords = True
+        self.sizes: dict[str, int] = {}
+        self.parts: dict[str, dict[tuple[int, str], ChordPart]] = {}
+        self.shapes: dict[str, Any] = {}
+        self.sent: list[str] = []
 
     def store(self, meta: Mapping[str, object], *, fence: Fence | None = None) -> None:
         if self.down:
@@ -80,6 +87,22 @@ class MemoryStore(ResultStore):
 
     def close(self) -> None:
         self.closed = True
+
+    def chord_size(self, group_id: str, size: int) -> None:
+        self.sizes[group_id] = size
+
+    def chord_part(self, part: ChordPart) -> JoinedChord | None:
+        parts = self.parts.setdefault(part.group_id, {})
+        parts[part.index, part.task_id] = part
+        if len(parts) != self.sizes.get(part.group_id):
+            return None
+        ordered = tuple(parts[key] for key in sorted(parts))
+        return JoinedChord(group_id=part.group_id, claim="", parts=ordered, shape=self.shapes.get(part.group_id))
+
+    def chord_sent(self, joined: JoinedChord) -> None:
+        self.sent.append(joined.group_id)
+        self.parts.pop(joined.group_id)
+        self.sizes.pop(joined.group_id)
 
     def states(self, task_id: str) -> list[str]:
         return [meta["status"] for meta in self.history if meta["task_id"] == task_id]

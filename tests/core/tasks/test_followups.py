@@ -102,9 +102,10 @@ def test_options_of_a_signature_hold(lab: Lab) -> None:
 @pytest.mark.parametrize(
     ("embed", "complaint"),
     [
-        ({"chord": {"task": "x"}}, "chords are not supported"),
-        ({"callbacks": [{"task": "celery.group", "subtask_type": "group", "kwargs": {}}]}, "send a group"),
-        ({"chain": [{"task": "x", "subtask_type": "chord"}]}, "send a chord"),
+        ({"chord": {"task": "x"}}, "names no group"),
+        ({"callbacks": [{"task": "celery.group", "subtask_type": "group", "kwargs": {}}]}, "group whose tasks"),
+        ({"chain": [{"task": "x", "subtask_type": "chord"}]}, "chord without a body"),
+        ({"chain": [{"task": "x", "subtask_type": "xmap"}]}, "supported are task, chain"),
         ({"callbacks": [{"task": "x", "options": {"exchange": "topic"}}]}, "exchange='topic'"),
         ({"callbacks": [{"task": "x", "options": {"magic": 1}}]}, "unknown option 'magic'"),
         ({"callbacks": [{"args": []}]}, "no signature"),

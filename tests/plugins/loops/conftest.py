@@ -135,6 +135,7 @@ class ScriptedJob(Job):
         self.is_async = False
         self.is_report = report is not None
         self.report = report
+        self.envelope = envelope
 
     def prepare(self) -> None:
         raise AssertionError("the desk never prepares a job")
@@ -218,8 +219,7 @@ class ScriptedApp:
         return self._options
 
     def parse(self, message: ScriptedMessage) -> Envelope:
-        if message.envelope.get("invalid"):
-            raise MessageInvalid("it makes no sense")
+        invalid = message.envelope.pop("invalid", "")
         fields = {
             "id": message.task_id,
             "task": "t",
@@ -231,7 +231,12 @@ class ScriptedApp:
             "properties": {},
             "delivery_info": {},
         }
-        return Envelope(**{**fields, **message.envelope})
+        envelope = Envelope(**{**fields, **message.envelope})
+        if invalid:
+            error = MessageInvalid("it makes no sense")
+            error.salvaged = envelope if invalid == "salvaged" else None
+            raise error
+        return envelope
 
     def job(self, envelope: Envelope, options: TaskOptions) -> Job:
         return ScriptedJob(envelope)

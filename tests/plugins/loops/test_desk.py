@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from worker_kernel import OutcomeKind, Start, StopMode, TaskOptions, implements, kernel_may_start
+from worker_kernel import Fence, OutcomeKind, Start, StopMode, TaskOptions, implements, kernel_may_start
 
 LATE = TaskOptions(name="t")
 
@@ -83,6 +83,41 @@ def test_a_message_that_makes_no_sense_is_quarantined_and_the_next_one_runs(offi
     o.deliver(message("2"))
     assert bad.fates == ["quarantine: it makes no sense"]
     assert [job.id for job in o.pool.jobs] == ["2"]
+
+
+def test_where_its_id_is_known_the_sender_is_told_before_a_bad_message_is_quarantined(
+    office: Any, message: Any
+) -> None:
+    o = office()
+    bad = o.deliver(message(invalid="salvaged"))
+    (report,) = o.pool.jobs
+    assert (report.is_report, report.report.kind, report.report.failure.type) == (True, "failed", "MessageInvalid")
+    assert bad.fates == []
+    o.end(OutcomeKind.FAILED)
+    assert bad.fates == ["quarantine: it makes no sense"]
+
+
+def test_a_bad_message_with_the_id_of_a_running_task_does_not_touch_it(office: Any, message: Any) -> None:
+    o = office()
+    good = o.deliver(message())
+    bad = o.deliver(message(invalid="salvaged"))
+    assert bad.fates == ["quarantine: it makes no sense"]
+    assert [job.is_report for job in o.pool.jobs] == [False]
+    o.end(OutcomeKind.SUCCEEDED)
+    assert good.fates == ["ack"]
+
+
+def test_a_message_whose_body_is_at_fault_is_quarantined(office: Any, message: Any) -> None:
+    o = office()
+    m = o.deliver(message())
+    o.end(OutcomeKind.FAILED, invalid=True)
+    assert m.fates == ["quarantine: "]
+
+
+def test_the_result_of_a_task_that_was_acknowledged_early_is_not_fenced(office: Any, message: Any) -> None:
+    o = office(TaskOptions(name="t", acks_late=False))
+    o.deliver(message(fence=Fence(authority="a", token="t")))
+    assert o.pool.jobs[0].envelope.fence is None
 
 
 def test_an_unknown_task_fails_by_report_and_is_quarantined_only_then(office: Any, message: Any) -> None:

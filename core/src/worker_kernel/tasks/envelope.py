@@ -22,6 +22,9 @@ V1_LIMIT = 1024 * 1024
 """Bytes that the body of a version 1 message may have, because it is decoded on the loop's thread."""
 NAME_LIMIT = 512
 """Characters of an id or a task's name."""
+UNKNOWN = "unknown"
+"""How the task is called of a message that has an id, but no task that could be one."""
+_SALVAGEABLE = ("task", "id", "group", "parent_id", "root_id", "ignore_result", "compression")
 ATTEMPTS_HEADER = "x-kernel-attempts"
 """Where a broker without a count of its own carries it."""
 
@@ -35,14 +38,48 @@ def parse(message: Any, zone: tzinfo = UTC) -> Envelope:
         zone: what a time without a zone is in.
 
     Raises:
-        MessageInvalid: it cannot be understood. No other exception escapes.
+        MessageInvalid: it cannot be understood; with what could be `salvaged` of it. No other exception escapes.
     """
     try:
-        return _parse(message, zone)
-    except MessageInvalid:
+        try:
+            return _parse(message, zone)
+        except MessageInvalid:
+            raise
+        except Exception as exc:
+            raise MessageInvalid(f"its parts are not those of a message: {type(exc).__name__}: {exc}"[:500]) from exc
+    except MessageInvalid as invalid:
+        invalid.salvaged = salvaged(message)
         raise
-    except Exception as exc:
-        raise MessageInvalid(f"its parts are not those of a message: {type(exc).__name__}: {exc}"[:500]) from exc
+
+
+def salvaged(message: Any) -> Envelope | None:
+    """Return the envelope of a message that cannot be understood, as far as it can be read; None without a usable id.
+
+    It serves to store what was wrong under the id that the sender waits for, and holds what that needs. Never raises.
+    """
+    try:
+        raw = getattr(message, "raw_body", None)
+        body = message.body if raw is None else raw
+        headers = message.headers if isinstance(message.headers, Mapping) else {}
+        if "id" not in headers and "task" not in headers:
+            content_type = message.content_type or "application/data"
+            payload = _decoded(headers, body, content_type, message.content_encoding or "utf-8")
+            headers = payload if isinstance(payload, dict) else {}
+        delivery, properties = message.delivery_info, message.properties
+        return Envelope(
+            id=_name("id", headers),
+            task=headers["task"] if _is_name(headers.get("task")) else UNKNOWN,
+            queue=_queue(message, delivery if isinstance(delivery, Mapping) else {}),
+            headers={key: headers[key] for key in _SALVAGEABLE if isinstance(headers.get(key), (str, bool))},
+            body=body if isinstance(body, (bytes, str, memoryview)) else b"",
+            content_type=message.content_type if isinstance(message.content_type, str) else "application/data",
+            content_encoding=message.content_encoding if isinstance(message.content_encoding, str) else "binary",
+            properties=dict(properties) if isinstance(properties, Mapping) else {},
+            delivery_info={},
+            fence=_fence(message),
+        )
+    except Exception:  # noqa: BLE001  (it is known to be broken: the reason is told by whoever found that out)
+        return None
 
 
 def _parse(message: Any, zone: tzinfo) -> Envelope:
@@ -63,6 +100,7 @@ def _parse(message: Any, zone: tzinfo) -> Envelope:
         content_type, content_encoding = "application/json", "utf-8"
     delivery = _mapping("delivery info", message.delivery_info)
     properties = _mapping("properties", message.properties)
+    _python_only(headers.get("lang"))
     hard, soft = _time_limits(headers.get("timelimit"))
     return Envelope(
         id=_name("id", headers),
@@ -108,10 +146,20 @@ def _name(key: str, headers: Mapping[str, Any]) -> str:
     value = headers.get(key)
     if value is None:
         raise MessageInvalid(f"it has no {key}")
-    # What is not printable (a line break, half a surrogate pair) breaks logs and stores.
-    if not isinstance(value, str) or not value or len(value) > NAME_LIMIT or not value.isprintable():
+    if not _is_name(value):
         raise MessageInvalid(f"its {key} is not 1 to {NAME_LIMIT} printable characters: {value!r:.100}")
-    return value
+    return str(value)
+
+
+def _is_name(value: object) -> bool:
+    """Whether it is text that can be a name: what is not printable (half a surrogate pair) breaks logs and stores."""
+    return isinstance(value, str) and 0 < len(value) <= NAME_LIMIT and value.isprintable()
+
+
+def _python_only(lang: object) -> None:
+    """Refuse a task that is written in another language: Celery's protocol lets a message say so."""
+    if lang not in (None, "py"):
+        raise MessageInvalid(f"its lang is {lang!r:.100}: only tasks in Python (py) run here")
 
 
 def _count(key: str, value: object) -> int:

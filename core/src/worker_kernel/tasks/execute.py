@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from ..application import Envelope, TaskOptions
@@ -13,21 +12,26 @@ from ..errors import (
     JobKilled,
     KernelBug,
     LeaseLost,
+    MessageInvalid,
     Reject,
     Retry,
+    StoreUnavailable,
     TaskRevoked,
     TimeLimitExceeded,
+    UnsupportedOption,
     WorkerLost,
 )
 from ..job import Job, Raised
 from ..outcome import Failure, Outcome, OutcomeKind
 from . import frames
 from .body import decode
+from .canvas import Dispatch
+from .chords import fail_signature, pass_on, return_part
 from .context import Outgoing, Request
-from .message import compose, short_repr
-from .meta import FAILURE, RETRY, REVOKED, STARTED, SUCCESS, exception_record, header_text, plain, record
-from .signature import Call, Followups, read_followups
-from .storing import send_all, store_state
+from .followups import Followups, read_followups
+from .message import short_repr
+from .meta import FAILURE, RETRY, REVOKED, STARTED, SUCCESS, exception_record, plain, record
+from .storing import begin_chords, chord_store, composed, send_all, send_calls, store_state
 
 if TYPE_CHECKING:
     from .app import App
@@ -72,8 +76,9 @@ class TaskJob(Job):
         self._began = self._app.clock.monotonic()
         self._task = self._app.find_task(self.task)
         body = decode(self.envelope, self._app.accepted_types())
-        headers = self.envelope.headers
-        self._followups = read_followups(body.embed, self.id, header_text(headers, "root_id"))
+        self._followups = read_followups(body.embed, self.envelope.headers, self.id)
+        if self._followups.needs_chords:
+            chord_store(self._app)
         self._request = self._app.request_of(self.envelope, body)
         if self._app.tracks_started() and not self._app.ignores_result(self.envelope):
             self._store_started()
@@ -128,21 +133,33 @@ class TaskJob(Job):
     # -- the ends ---------------------------------------------------------------------------------------------------
 
     def _succeeded(self, value: object) -> Outcome:
-        calls = [*self._followups.callbacks, *filter(None, [self._followups.chain])]
+        callbacks, part = self._followups.callbacks, self._followups.part
+        ignored = self._app.ignores_result(self.envelope)
         try:
-            result = plain(value) if calls or not self._app.ignores_result(self.envelope) else None
-            messages = [self._composed(call.given(result)) for call in calls]
+            result = plain(value) if callbacks.calls or part or not ignored else None
+            messages = [composed(self._app, call) for call in callbacks.given(result)]
         except (TypeError, ValueError) as exc:
             return self._failed(exc)
         request = self._request or Request()
-        children = [(child, self.id) for child in [*request.sent, *(call.id for call in calls)]]
+        children = [(child, self.id) for child in [*request.sent, *(call.id for call in callbacks.calls)]]
+        shown = short_repr(value)
+        try:
+            begin_chords(self._app, self.envelope, callbacks)
+        except StoreUnavailable:
+            return self._outcome(OutcomeKind.SUCCEEDED, stored=False, result=shown)
         if not self.options.acks_late and (error := send_all(self._app, messages, self.envelope, "callbacks")):
             return self._failed(error)
-        shown = short_repr(value)
-        stored = store_state(self._app, self.envelope, SUCCESS, result, children=children)
+        stored = store_state(self._app, self.envelope, SUCCESS, result, children=children, ignored=ignored)
         # Sent once the store has agreed that the message is still ours; unsettled, it comes back if this fails.
         if stored and self.options.acks_late and (error := send_all(self._app, messages, self.envelope, "callbacks")):
             return self._outcome(OutcomeKind.REJECTED, Failure.of(error), requeue=True)
+        if stored and part:
+            try:
+                missed = return_part(self._app, self.envelope, part, self.id, SUCCESS, result)
+            except StoreUnavailable:
+                stored, missed = False, None
+            if missed and self.options.acks_late:
+                return self._outcome(OutcomeKind.REJECTED, Failure.of(missed), requeue=True)
         log.info("Task %s[%s] succeeded in %.6fs: %s", self.task, self.id, self._runtime, shown)
         return self._outcome(OutcomeKind.SUCCEEDED, stored=stored, result=shown)
 
@@ -158,7 +175,8 @@ class TaskJob(Job):
         stored = store_failure(self._app, self.envelope, failure, self._followups)
         if stored and (error := self._send_errbacks()) and self.options.acks_late:
             return self._outcome(OutcomeKind.REJECTED, Failure.of(error), requeue=True)
-        return self._outcome(kind, failure, stored=stored, expected=expected)
+        invalid = isinstance(exc, MessageInvalid) and not self._called
+        return self._outcome(kind, failure, stored=stored, expected=expected, invalid=invalid)
 
     def _killed(self, exc: JobKilled) -> Outcome:
         if exc.reason == "time_limit":
@@ -193,7 +211,14 @@ class TaskJob(Job):
         log.info("Task %s[%s] retry: %s", self.task, self.id, exc)
         # Stored first: the next run may end before we could, and its state must be the last.
         # Stored or not: it is a state in passing, and what could not be stored now is no use later.
-        store_state(self._app, self.envelope, RETRY, exception_record(failure), traceback=failure.traceback or None)
+        store_state(
+            self._app,
+            self.envelope,
+            RETRY,
+            exception_record(failure),
+            traceback=failure.traceback or None,
+            ignored=self._app.ignores_result(self.envelope),
+        )
         return self._outcome(OutcomeKind.RETRIED, failure)
 
     def _with_retries(self, outcome: Outcome) -> Outcome:
@@ -219,9 +244,6 @@ class TaskJob(Job):
     ) -> Outcome:
         return Outcome(job_id=self.id, kind=kind, failure=failure, stored=stored, runtime=self._runtime, **more)
 
-    def _composed(self, call: Call) -> Outgoing:
-        return composed(self._app, call)
-
     def _send_errbacks(self) -> Exception | None:
         return send_errbacks(self._app, self.envelope, self._followups.errbacks)
 
@@ -242,32 +264,29 @@ class TaskJob(Job):
 def store_failure(
     app: App, envelope: Envelope, failure: Failure, followups: Followups, *, status: str = FAILURE
 ) -> bool:
-    """Store a failure of a task and of the rest of its chain; see `store_state`."""
-    return store_state(
-        app,
-        envelope,
-        status,
-        exception_record(failure),
-        traceback=failure.traceback or None,
-        and_for=followups.chain_ids,
-    )
+    """Store a failure of a task and of the rest of its chain, and tell the chords that wait; see `store_state`."""
+    result, traceback = exception_record(failure), failure.traceback or None
+    ignored = app.ignores_result(envelope)
+    if not store_state(app, envelope, status, result, traceback=traceback, ignored=ignored):
+        return False
+    try:
+        error = pass_on(app, envelope, followups.heirs, status, result, traceback)
+        if error is None and followups.part is not None:
+            error = return_part(app, envelope, followups.part, envelope.id, status, result)
+    except StoreUnavailable:
+        return False
+    except UnsupportedOption:
+        # Nobody counts the parts, so that this one is enough to know that the body is never sent.
+        error = fail_signature(app, envelope, followups.part and followups.part.chord, failure)
+    return error is None
 
 
-def send_errbacks(app: App, envelope: Envelope, errbacks: Iterable[Call]) -> Exception | None:
+def send_errbacks(app: App, envelope: Envelope, errbacks: Dispatch) -> Exception | None:
     """Send errbacks with the id of the task that failed; return the error, logged, at which that ended."""
     try:
-        messages = [composed(app, call.given(envelope.id)) for call in errbacks]
-    except (TypeError, ValueError) as exc:
+        return send_calls(app, envelope, errbacks, envelope.id, "errbacks")
+    except (TypeError, ValueError, UnsupportedOption) as exc:
         log.error("errbacks of %s[%s] cannot be sent: %s", envelope.task, envelope.id, exc)
         return None  # trying again would not help
-    return send_all(app, messages, envelope, "errbacks")
-
-
-def composed(app: App, call: Call) -> Outgoing:
-    """Return the message of a call.
-
-    Raises:
-        TypeError, ValueError: its arguments cannot be serialised, or an option is out of range.
-    """
-    invocation = app.plan(call.task, call.args, call.kwargs, **call.options)
-    return Outgoing(message=compose(invocation), queue=invocation.queue)
+    except StoreUnavailable as exc:
+        return exc

@@ -65,6 +65,8 @@ class CallOptions(TypedDict, total=False):
     """What to send when it has failed, with its id as the first argument."""
     chain: Sequence[Signature] | None
     """The tasks that follow, the next one last."""
+    chord: Signature | None
+    """What is sent when the group that the task belongs to has succeeded; written by those who count its results."""
     shadow: str | None
     """Another name to show in logs."""
     root_id: str | None
@@ -115,6 +117,7 @@ class Invocation:
     link: Sequence[Signature] = ()
     link_error: Sequence[Signature] = ()
     chain: Sequence[Signature] | None = None
+    chord: Signature | None = None
     serializer: str = "json"
     compression: str | None = None
     retry: bool = True
@@ -186,6 +189,7 @@ class Invocation:
             link=_signatures("link", options.get("link")),
             link_error=_signatures("link_error", options.get("link_error")),
             chain=list(options["chain"]) if options.get("chain") else None,  # type: ignore[arg-type]  # not None here
+            chord=options.get("chord"),
             serializer=options.get("serializer") or "json",
             compression=_compression(options.get("compression")),
             retry=options.get("retry") is not False,
@@ -241,7 +245,7 @@ def compose(invocation: Invocation) -> WireMessage:
         "callbacks": list(invocation.link) or None,
         "errbacks": list(invocation.link_error) or None,
         "chain": invocation.chain,
-        "chord": None,
+        "chord": invocation.chord,
     }
     body, content_type, content_encoding = encode(
         [list(invocation.args), dict(invocation.kwargs), embed],

@@ -36,6 +36,7 @@ _CELERY_NAMES: Mapping[str, tuple[str, str]] = {
     "WorkerLost": ("billiard.exceptions", "WorkerLostError"),
     "TaskRevoked": ("celery.exceptions", "TaskRevokedError"),
     "TaskNotRegistered": ("celery.exceptions", "NotRegistered"),
+    "ChordFailed": ("celery.exceptions", "ChordError"),
     "MaxRetriesExceeded": ("celery.exceptions", "MaxRetriesExceededError"),
     "Retry": ("celery.exceptions", "Retry"),
     "Reject": ("celery.exceptions", "Reject"),

@@ -23,8 +23,8 @@ from ..outcome import Failure, Outcome, OutcomeKind
 from . import frames
 from .body import decode
 from .execute import send_errbacks, store_failure
-from .meta import FAILURE, REVOKED, header_text
-from .signature import Followups, read_followups
+from .followups import Followups, read_followups
+from .meta import FAILURE, REVOKED
 
 if TYPE_CHECKING:
     from .app import App
@@ -77,7 +77,7 @@ class ReportJob(Job):
         """Look for errbacks and the rest of the chain. Never raises an `Exception`."""
         try:
             body = decode(self.envelope, self._app.accepted_types())
-            self._followups = read_followups(body.embed, self.id, header_text(self.envelope.headers, "root_id"))
+            self._followups = read_followups(body.embed, self.envelope.headers, self.id)
         except (KernelError, TaskError) as exc:
             log.info("errbacks of %s[%s] are not known: %s", self.task, self.id, exc)
 

@@ -8,12 +8,13 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from ..application import Fence
-from ..errors import StoreUnavailable
+from ..errors import StoreUnavailable, Unsupported
 from .context import running_task
 from .meta import EXCEPTION_STATES, FAILURE, PENDING, READY_STATES, REVOKED, SUCCESS, Meta, exception_from, revived
 
 if TYPE_CHECKING:
     from .app import App
+    from .chords import ChordPart, JoinedChord
 
 
 class ResultStore(abc.ABC):
@@ -75,6 +76,36 @@ class ResultStore(abc.ABC):
     @abc.abstractmethod
     def close(self) -> None:
         """Close the store. Idempotent; the next use opens it again."""
+
+    keeps_chords: bool = False
+    """Whether it counts the parts of chords; if so it has the three methods below."""
+
+    def chord_size(self, group_id: str, size: int) -> None:
+        """Say how many parts a chord waits for. Begins it anew where there was one of this id.
+
+        Raises:
+            StoreUnavailable: the store does not serve at the moment.
+        """
+        raise Unsupported("chords", type(self).__name__)
+
+    def chord_part(self, part: ChordPart) -> JoinedChord | None:
+        """Keep a part, once, and return all of them to the one caller who is to send the body; None to all others.
+
+        A caller who got them and does not call `chord_sent` loses the right to send after a while; the next one who
+        brings any part again, as a redelivered message does, has it then.
+
+        Raises:
+            StoreUnavailable: the store does not serve at the moment.
+        """
+        raise Unsupported("chords", type(self).__name__)
+
+    def chord_sent(self, joined: JoinedChord) -> None:
+        """Forget a chord whose body has been sent. Parts that come late are forgotten as well.
+
+        Raises:
+            StoreUnavailable: the store does not serve at the moment.
+        """
+        raise Unsupported("chords", type(self).__name__)
 
 
 class AsyncResult:

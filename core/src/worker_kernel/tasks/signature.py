@@ -1,4 +1,4 @@
-"""Signatures: calls as plain data, as callbacks, errbacks and chains carry them in a message's ``embed``."""
+"""Signatures: single calls as plain data, as callbacks, errbacks and chains carry them in a message's ``embed``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .message import SEND_OPTIONS, SendOptions
 _RENAMED = {"routing_key": "queue"}
 _IGNORABLE = frozenset({"add_to_parent", "replaced_task_nesting", "origin", "argsrepr", "kwargsrepr", "retries"})
 """What Celery's signatures may carry and what has no meaning when the task is sent for the first time."""
-_DEFAULTS: Mapping[str, tuple[object, ...]] = {"exchange": ("", None), "chord": (None,), "delivery_mode": (None, 2)}
+_DEFAULTS: Mapping[str, tuple[object, ...]] = {"exchange": ("", None), "delivery_mode": (None, 2)}
 """Options that are honoured only with the value that they have here anyway."""
 
 
@@ -44,20 +44,6 @@ class Call:
         return self if self.immutable else attrs.evolve(self, args=(argument, *self.args))
 
 
-@attrs.frozen(kw_only=True)
-class Followups:
-    """What a message asks to be sent when its task has ended; checked before the task runs."""
-
-    callbacks: tuple[Call, ...] = ()
-    """To be sent after a success, with the value."""
-    errbacks: tuple[Call, ...] = ()
-    """To be sent after a failure, with the id."""
-    chain: Call | None = None
-    """The next of the chain, which carries the rest; sent after a success, with the value."""
-    chain_ids: tuple[str, ...] = ()
-    """The ids of all that follow in the chain, as far as they have one: they fail with the task."""
-
-
 def signature(
     task: str, args: Sequence[object], kwargs: Mapping[str, object], *, immutable: bool, **options: Any
 ) -> dict[str, Any]:
@@ -72,35 +58,6 @@ def signature(
     }
 
 
-def read_followups(embed: Mapping[str, Any], parent_id: str, root_id: str | None) -> Followups:
-    """Read what a message's ``embed`` asks for.
-
-    Args:
-        embed: callbacks, errbacks, chain and chord.
-        parent_id: the id of the task that carries it.
-        root_id: the id that the chain of calls began with.
-
-    Raises:
-        UnsupportedOption: it asks for a chord, a group, or an option of a call that is not supported.
-        MessageInvalid: it is malformed.
-    """
-    if embed.get("chord"):
-        raise UnsupportedOption("the message is part of a chord, and chords are not supported")
-    chain = _listed("chain", embed.get("chain"))
-    family = {"parent_id": parent_id, "root_id": root_id or parent_id}
-    following = None
-    if chain:
-        last = read_call(chain[-1], family)
-        rest = [*_listed("chain", last.options.get("chain")), *chain[:-1]]
-        following = attrs.evolve(last, options=cast("SendOptions", {**last.options, "chain": rest or None}))
-    return Followups(
-        callbacks=tuple(read_call(item, family) for item in _listed("callbacks", embed.get("callbacks"))),
-        errbacks=tuple(read_call(item, family) for item in _listed("errbacks", embed.get("errbacks"))),
-        chain=following,
-        chain_ids=tuple(found for item in reversed(chain) if (found := _task_id(item)) is not None),
-    )
-
-
 def read_call(item: object, family: Mapping[str, str]) -> Call:
     """Read one signature.
 
@@ -109,15 +66,12 @@ def read_call(item: object, family: Mapping[str, str]) -> Call:
         family: ``parent_id`` and ``root_id`` where the signature has none.
 
     Raises:
-        UnsupportedOption: it is a group or chord, or has an option that is not supported.
+        UnsupportedOption: it has an option that is not supported.
         MessageInvalid: it is malformed.
     """
     if not isinstance(item, Mapping) or not isinstance(item.get("task"), str):
         raise MessageInvalid(f"the message asks to send {item!r:.200}, which is no signature")
     task, args, kwargs = item["task"], item.get("args") or (), item.get("kwargs") or {}
-    if item.get("subtask_type") or task in {"celery.group", "celery.chord", "celery.chain"}:
-        kind = item.get("subtask_type") or task.rpartition(".")[2]
-        raise UnsupportedOption(f"the message asks to send a {kind}, and only single tasks are supported")
     if not isinstance(args, (list, tuple)) or not isinstance(kwargs, Mapping):
         raise MessageInvalid(f"the message asks to send {task} with arguments that are no list and no mapping")
     return Call(
@@ -163,7 +117,12 @@ def _moment(key: str, text: str) -> datetime:
     return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
 
 
-def _listed(key: str, value: object) -> list[Any]:
+def listed(key: str, value: object) -> list[Any]:
+    """Return a list of signatures; one alone stands for a list of one.
+
+    Raises:
+        MessageInvalid: it is neither.
+    """
     if value is None:
         return []
     if isinstance(value, Mapping):
@@ -171,9 +130,3 @@ def _listed(key: str, value: object) -> list[Any]:
     if not isinstance(value, (list, tuple)):
         raise MessageInvalid(f"{key} in the body of the message is a {type(value).__name__}, not a list")
     return list(value)
-
-
-def _task_id(item: object) -> str | None:
-    options = item.get("options") if isinstance(item, Mapping) else None
-    found = options.get("task_id") if isinstance(options, Mapping) else None
-    return found if isinstance(found, str) else None

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import functools
 import logging
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, TypeVar
 
 from ..application import Envelope
-from ..errors import BrokerUnavailable, LeaseLost
-from .meta import Meta, record
+from ..errors import BrokerUnavailable, LeaseLost, StoreUnavailable, UnsupportedOption
+from .canvas import Dispatch
+from .context import Outgoing
+from .message import compose
+from .meta import record
+from .signature import Call
 
 if TYPE_CHECKING:
     from .app import App
-    from .context import Outgoing
+    from .results import ResultStore
+
+R = TypeVar("R")
 
 log = logging.getLogger("worker_kernel.tasks")
 
@@ -32,7 +39,7 @@ def store_state(
     *,
     traceback: str | None = None,
     children: Sequence[tuple[str, str | None]] = (),
-    and_for: Iterable[str] = (),
+    ignored: bool = False,
 ) -> bool:
     """Store a state of the envelope's task, and return whether it is where it belongs (or none is wanted).
 
@@ -45,37 +52,92 @@ def store_state(
         result: JSON-safe.
         traceback: formatted, or None.
         children: see `meta.record`.
-        and_for: ids of further tasks that share its fate (the rest of its chain).
+        ignored: whether the result is not wanted.
 
     Raises:
         LeaseLost: the message has passed into other hands; nothing was stored.
     """
+    if ignored:
+        return True
     now = app.clock.wall()
-    own = record(envelope.id, status, result, now=now, traceback=traceback, children=children, headers=envelope.headers)
-    metas = [] if app.ignores_result(envelope) else [own]
-    # Others may wait for these, whatever is said about this one.
-    metas += [record(task_id, status, result, now=now, traceback=traceback) for task_id in and_for]
-    return all(_store_patiently(app, meta, envelope) for meta in metas)
+    meta = record(
+        envelope.id, status, result, now=now, traceback=traceback, children=children, headers=envelope.headers
+    )
+
+    def store() -> None:
+        where = app.result_store()
+        if where is not None:
+            where.store(meta, fence=envelope.fence)
+
+    try:
+        patiently(app, envelope, store)
+    except StoreUnavailable:
+        return False
+    return True
 
 
-def _store_patiently(app: App, meta: Meta, envelope: Envelope) -> bool:
+def patiently(app: App, envelope: Envelope, action: Callable[[], R]) -> R:
+    """Return what ``action`` returns, tried again with back-off for `PATIENCE` seconds.
+
+    Raises:
+        LeaseLost: the message has passed into other hands.
+        StoreUnavailable: it went on failing, which is logged.
+    """
     deadline, pause = app.clock.monotonic() + PATIENCE, FIRST_PAUSE
     while True:
         try:
-            store = app.result_store()
-            if store is not None:
-                store.store(meta, fence=envelope.fence)
+            return action()
         except LeaseLost:
             raise
-        except Exception as exc:  # noqa: BLE001  (a plugin's store: whatever it raises, the slot must live on)
+        except Exception as exc:
             if app.clock.monotonic() + pause > deadline:
                 log.error("result of %s[%s] could not be stored, giving up: %s", envelope.task, envelope.id, exc)
-                return False
+                raise StoreUnavailable(f"the result of {envelope.id} could not be stored: {exc}") from exc
             log.warning("result of %s[%s] could not be stored, trying again: %s", envelope.task, envelope.id, exc)
             app.clock.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE)
-        else:
-            return True
+
+
+def send_calls(app: App, envelope: Envelope, dispatch: Dispatch, argument: object, what: str) -> Exception | None:
+    """Send a dispatch, given ``argument``; see `send_all`.
+
+    Raises:
+        TypeError, ValueError: a call cannot be serialised, or an option is out of range.
+        UnsupportedOption: it begins a chord, and the store keeps none.
+        StoreUnavailable: the store does not take the size of a chord.
+    """
+    messages = [composed(app, call) for call in dispatch.given(argument)]
+    begin_chords(app, envelope, dispatch)
+    return send_all(app, messages, envelope, what)
+
+
+def begin_chords(app: App, envelope: Envelope, dispatch: Dispatch) -> None:
+    """Tell the store how many results the chords wait for that begin with ``dispatch``. Raises as `send_calls`."""
+    for group_id, size in dispatch.sizes.items():
+        patiently(app, envelope, functools.partial(chord_store(app).chord_size, group_id, size))
+
+
+def chord_store(app: App) -> ResultStore:
+    """Return the result store, if it keeps chords.
+
+    Raises:
+        UnsupportedOption: it does not, or there is none.
+    """
+    store = app.result_store()
+    if store is None or not getattr(store, "keeps_chords", False):
+        what = "no results are kept" if store is None else f"{type(store).__name__} does not"
+        raise UnsupportedOption(f"a chord needs a result store that counts its parts, such as redis://: {what}")
+    return store
+
+
+def composed(app: App, call: Call) -> Outgoing:
+    """Return the message of a call.
+
+    Raises:
+        TypeError, ValueError: its arguments cannot be serialised, or an option is out of range.
+    """
+    invocation = app.plan(call.task, call.args, call.kwargs, **call.options)
+    return Outgoing(message=compose(invocation), queue=invocation.queue)
 
 
 def send_all(app: App, messages: Iterable[Outgoing], envelope: Envelope, what: str) -> BrokerUnavailable | None:

@@ -331,6 +331,7 @@ class Task(Generic[P, R]):
             "link": request.embed.get("callbacks"),
             "link_error": request.embed.get("errbacks"),
             "chain": request.embed.get("chain"),
+            "chord": request.embed.get("chord"),
             "serializer": self.declaration.serializer,
         }
 

@@ -102,10 +102,7 @@ class Desk:
         try:
             envelope = self._app.parse(message)
         except MessageInvalid as exc:
-            queue = queue_of(message)
-            log.error("message rejected and kept in %s.quarantine: %s", queue, exc.reason)
-            settle_message(message, Fate.QUARANTINE, queue, exc.reason)
-            self.settled[Fate.QUARANTINE] += 1
+            self._invalid(message, exc, generation)
             return
         options = self._options.get(envelope.task)
         request = Request(
@@ -123,6 +120,21 @@ class Desk:
         if self._tells_received:
             self._worker.hooks.notify(kernel_task_received, envelope=envelope)
         self.admit(request)
+
+    def _invalid(self, message: Any, why: MessageInvalid, generation: Generation) -> None:
+        """Keep what cannot be understood in quarantine, and tell the sender where it is known under which id."""
+        if why.salvaged is not None:
+            options = default_options(why.salvaged.task)
+            request = Request(envelope=why.salvaged, message=message, options=options, generation=generation)
+            if request.key not in self._active:
+                failure = Failure.of(why, with_traceback=False)
+                outcome = Outcome(job_id=why.salvaged.id, kind=OutcomeKind.FAILED, failure=failure, invalid=True)
+                self._report(request, outcome, Fate.QUARANTINE, why.reason)
+                return
+        queue = queue_of(message)
+        log.error("message rejected and kept in %s.quarantine: %s", queue, why.reason)
+        settle_message(message, Fate.QUARANTINE, queue, why.reason)
+        self.settled[Fate.QUARANTINE] += 1
 
     def _known(self, request: Request) -> bool:
         """Deal with a redelivery of something that runs here, or ran here. Returns whether that was the case."""

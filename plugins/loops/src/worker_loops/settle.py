@@ -27,6 +27,8 @@ def fate_of(outcome: Outcome, options: TaskOptions) -> Fate:
         return Fate.NONE
     match outcome.kind:
         case OutcomeKind.FAILED:
+            if outcome.invalid:
+                return Fate.QUARANTINE
             return Fate.ACK if options.acks_on_failure else Fate.DISCARD
         case OutcomeKind.TIMED_OUT:
             return Fate.ACK if options.acks_on_timeout else Fate.REQUEUE
@@ -48,10 +50,13 @@ def settle(request: Request, fate: Fate, reason: str = "") -> bool:
         and whoever remembers the fate can settle it then.
     """
     request.state = State.SETTLED
-    if request.acknowledged or fate is Fate.NONE:
+    if fate is Fate.NONE or (request.acknowledged and fate is not Fate.QUARANTINE):
         return True
     if not request.generation.alive:
         return False
+    if request.acknowledged:  # the broker has forgotten it, but it shall be kept all the same
+        keep_copy(request.message, request.envelope.queue, reason)
+        return True
     settle_message(request.message, fate, request.envelope.queue, reason)
     return True
 
@@ -85,6 +90,12 @@ def quarantine(message: Any, queue: str, reason: str) -> None:
     if own is not None:
         own(reason)
         return
+    keep_copy(message, queue, reason)
+    message.ack()
+
+
+def keep_copy(message: Any, queue: str, reason: str) -> None:
+    """Publish a copy of a message, as it came, to ``<queue>.quarantine`` with the reason in a header."""
     place = Queue(queue + QUARANTINE_SUFFIX)
     properties = {name: message.properties[name] for name in KEPT_PROPERTIES if name in message.properties}
     with Producer(message.channel, auto_declare=False) as producer:
@@ -97,4 +108,3 @@ def quarantine(message: Any, queue: str, reason: str) -> None:
             content_encoding=message.content_encoding or "binary",
             **properties,
         )
-    message.ack()

@@ -15,7 +15,7 @@ from redis.retry import Retry
 
 from worker_kernel import LeaseLost, ResultStore, StoreUnavailable
 
-from . import scripts
+from . import chords, scripts
 from .address import Address
 from .connections import LOST, pool
 from .queues import SEPARATOR, Keys
@@ -23,7 +23,7 @@ from .queues import SEPARATOR, Keys
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from worker_kernel import Fence
+    from worker_kernel import ChordPart, Fence, JoinedChord
 
 READY_STATES = frozenset({"SUCCESS", "FAILURE", "REVOKED"})
 PREFIX = "celery-task-meta-"
@@ -37,8 +37,10 @@ class RedisResultStore(ResultStore):
     """Results of tasks as Celery keeps them: ``SETEX celery-task-meta-<id>``, and ``PUBLISH`` to that channel.
 
     Thread-safe; connected on first use, and anew in a forked child. Each `wait` has a connection of its own while it
-    waits.
+    waits. Keeps chords.
     """
+
+    keeps_chords = True
 
     def __init__(self, url: str, expires: float | None = None) -> None:
         """Remember where the server is; nothing is connected.
@@ -76,11 +78,7 @@ class RedisResultStore(ResultStore):
             holder, _, identity = fence.token.partition(SEPARATOR)
         keys = [PREFIX + task_id, self._keys.holders]
         arguments = [json.dumps(dict(meta)), self.expires or 0, identity, holder]
-        with self._server() as client:
-            try:
-                said = client.evalsha(scripts.STORE.sha, len(keys), *keys, *arguments)
-            except redis.exceptions.NoScriptError:
-                said = client.eval(scripts.STORE.text, len(keys), *keys, *arguments)
+        said = self._run(scripts.STORE, keys, arguments)
         if said == b"late":
             raise LeaseLost(
                 f"the result of task {task_id} ({status}) came after its message had passed into other hands: "
@@ -132,12 +130,32 @@ class RedisResultStore(ResultStore):
         with self._server() as client:
             client.delete(PREFIX + task_id)
 
+    def chord_size(self, group_id: str, size: int) -> None:
+        """See `ResultStore.chord_size`."""
+        with self._server() as client:
+            chords.begin(client, group_id, size, self.expires)
+
+    def chord_part(self, part: ChordPart) -> JoinedChord | None:
+        """See `ResultStore.chord_part`; parts that Celery's workers have brought count as well."""
+        return chords.bring(self._run, part, self.expires)
+
+    def chord_sent(self, joined: JoinedChord) -> None:
+        """See `ResultStore.chord_sent`."""
+        chords.sent(self._run, joined)
+
     def close(self) -> None:
         """Disconnect. Idempotent; the next use connects again."""
         with self._lock:
             client, self._client = self._client, None
         if client is not None:
             client.connection_pool.disconnect()
+
+    def _run(self, script: scripts.Script, keys: list[str], arguments: list[Any]) -> Any:
+        with self._server() as client:
+            try:
+                return client.evalsha(script.sha, len(keys), *keys, *arguments)
+            except redis.exceptions.NoScriptError:
+                return client.eval(script.text, len(keys), *keys, *arguments)
 
     @contextmanager
     def _server(self) -> Iterator[Any]:

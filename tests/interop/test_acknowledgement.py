@@ -1,0 +1,172 @@
+"""The acknowledgement matrix: what each way to end comes to, on each broker; docs/reference/acknowledgement.md."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from typing import Any
+
+import attrs
+import pytest
+from tests.interop.conftest import Place, place_of
+
+TASKS = """
+    late, early = {}, {"acks_late": False}
+
+    def declare(function, **options):
+        for when, acks in (("late", late), ("early", early)):
+            app.task(name=f"{function.__name__}.{when}", bind=True, **acks, **options)(function)
+
+    def succeed(self): mark(self.request.id); return "done"
+    def fail(self): mark(self.request.id); raise ValueError("on purpose")
+    def retry(self):
+        mark(self.request.id)
+        if self.request.retries == 0:
+            raise self.retry(countdown=0)
+        return "done"
+    def exhaust(self): mark(self.request.id); raise self.retry(countdown=0, max_retries=1)
+    def reject(self): mark(self.request.id); raise Reject("no thanks")
+    def requeue(self):
+        mark(self.request.id)
+        if [line.strip() for line in open("marks")].count(self.request.id) == 1:
+            raise Reject("later", requeue=True)
+        return "done"
+    def ignore(self): mark(self.request.id); raise Ignore()
+    def soft(self):
+        mark(self.request.id)
+        while True: time.sleep(0.01)
+    def hard(self):
+        mark(self.request.id)
+        while True: time.sleep(0.01)
+    def fail_rejected(self): mark(self.request.id); raise ValueError("on purpose")
+    def hard_requeued(self):
+        mark(self.request.id)
+        if [line.strip() for line in open("marks")].count(self.request.id) > 1:
+            return "done"
+        while True: time.sleep(0.01)
+    def die(self): mark(self.request.id); os.kill(os.getpid(), signal.SIGKILL)
+    def die_once(self):
+        mark(self.request.id)
+        if [line.strip() for line in open("marks")].count(self.request.id) == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return "done"
+
+    for function in (succeed, fail, retry, exhaust, reject, requeue, ignore, die, die_once):
+        declare(function)
+    declare(soft, soft_time_limit=0.3)
+    declare(hard, time_limit=0.5)
+    declare(fail_rejected, acks_on_failure=False)
+    declare(hard_requeued, time_limit=0.5, acks_on_timeout=False)
+"""
+
+
+@attrs.frozen
+class Row:
+    """One row of the matrix, for one time of acknowledgement."""
+
+    task: str
+    when: str
+    state: str
+    """Of the result."""
+    says: str
+    """The result, or the class of the exception."""
+    runs: int
+    kept: int = 0
+    """Messages in the quarantine."""
+    options: dict[str, Any] = attrs.field(factory=dict)
+    """Of the call."""
+
+
+ROWS = [
+    Row("succeed", "late", "SUCCESS", "done", 1),
+    Row("succeed", "early", "SUCCESS", "done", 1),
+    Row("fail", "late", "FAILURE", "ValueError", 1),
+    Row("fail", "early", "FAILURE", "ValueError", 1),
+    Row("fail_rejected", "late", "FAILURE", "ValueError", 1),
+    Row("fail_rejected", "early", "FAILURE", "ValueError", 1),
+    Row("retry", "late", "SUCCESS", "done", 2),
+    Row("retry", "early", "SUCCESS", "done", 2),
+    Row("exhaust", "late", "FAILURE", "MaxRetriesExceeded", 2),
+    Row("exhaust", "early", "FAILURE", "MaxRetriesExceeded", 2),
+    Row("reject", "late", "FAILURE", "Reject", 1, kept=1),
+    Row("reject", "early", "FAILURE", "Reject", 1, kept=1),
+    Row("requeue", "late", "SUCCESS", "done", 2),
+    Row("requeue", "early", "SUCCESS", "done", 2),
+    Row("ignore", "late", "PENDING", "", 1),
+    Row("ignore", "early", "PENDING", "", 1),
+    Row("soft", "late", "FAILURE", "SoftTimeLimitExceeded", 1),
+    Row("soft", "early", "FAILURE", "SoftTimeLimitExceeded", 1),
+    Row("hard", "late", "FAILURE", "TimeLimitExceeded", 1),
+    Row("hard", "early", "FAILURE", "TimeLimitExceeded", 1),
+    Row("hard_requeued", "late", "SUCCESS", "done", 2),
+    Row("hard_requeued", "early", "FAILURE", "TimeLimitExceeded", 1),
+    Row("succeed", "late", "REVOKED", "TaskRevoked", 0, options={"expires": -1}),
+    Row("succeed", "early", "REVOKED", "TaskRevoked", 0, options={"expires": -1}),
+    Row("unknown", "late", "FAILURE", "TaskNotRegistered", 0, kept=1),
+]
+
+
+@pytest.fixture(scope="module", params=["sqlite", "redis", "amqp"])
+def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    """One worker for all rows that it survives."""
+    with place_of(request.param, tmp_path_factory.mktemp("served")) as place:
+        place.write(TASKS)
+        place.worker("-P", "threads", "-c", "2")
+        yield place
+
+
+def said(result: Any) -> str:
+    found = result.result
+    return type(found).__name__ if isinstance(found, Exception) else found or ""
+
+
+def name_of(row: Row) -> str:
+    return f"{row.task}{'-expired' if row.options else ''}-{row.when}"
+
+
+@pytest.mark.leaves("descriptors", reason="one client serves all tests, and keeps its connections")
+@pytest.mark.parametrize("row", ROWS, ids=name_of)
+def test_a_row_of_the_matrix(served: Place, until: Any, row: Row) -> None:
+    before = served.quarantined()
+    if row.state == "REVOKED" and served.kind == "amqp":
+        pytest.skip("RabbitMQ drops what has expired before a worker sees it")
+    result = served.app.send_task(f"{row.task}.{row.when}", **row.options)
+    until(lambda: served.lines().count(result.id) >= row.runs, "all runs")
+    if row.state != "PENDING":
+        until(result.ready, "the result")
+    assert served.app.send_task("succeed.late").get(timeout=30) == "done"  # what was sent before it has been begun
+    until(lambda: served.depth() == 0, "an empty queue")
+    until(lambda: served.quarantined() == before + row.kept, "the quarantine")
+    assert (result.state, said(result)) == (row.state, row.says)
+    assert served.lines().count(result.id) == row.runs
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        Row("die", "late", "FAILURE", "WorkerLost", 3, kept=1),
+        Row("die", "early", "PENDING", "", 1),
+        Row("die_once", "late", "SUCCESS", "done", 2),
+        Row("die_once", "early", "PENDING", "", 1),
+    ],
+    ids=name_of,
+)
+def test_a_task_that_kills_its_worker(place: Place, until: Any, row: Row) -> None:
+    if place.kind == "amqp" and row.task == "die" and row.when == "late":
+        pytest.skip("classic queues do not count attempts")
+    place.write(TASKS)
+    query = "" if place.kind == "amqp" else "?lease=1"
+    result = place.app.send_task(f"{row.task}.{row.when}")
+    deaths = row.runs if row.state != "SUCCESS" else row.runs - 1
+    for number in range(deaths):
+        worker = place.worker("-P", "solo", query=query, ready=False)
+        until(lambda number=number: len(place.lines()) == number + 1, f"start {number + 1}")
+        assert worker.wait() == -signal.SIGKILL
+    place.worker("-P", "solo", query=query)
+    if row.state != "PENDING":
+        until(result.ready, "the result")
+    assert place.app.send_task("succeed.late").get(timeout=30) == "done"
+    until(lambda: place.depth() == 0, "an empty queue")
+    until(lambda: place.quarantined() == row.kept, "the quarantine")
+    assert (result.state, said(result)) == (row.state, row.says)
+    assert place.lines().count(result.id) == row.runs
