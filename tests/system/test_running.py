@@ -151,9 +151,7 @@ def test_solo_runs_tasks_in_the_main_thread(plain_site: Any) -> None:
 
 
 @pytest.mark.parametrize("pool", POOLS)
-def test_steps_start_as_kernel_graph_prints_them_and_stop_in_reverse(
-    site: Any, pool: str
-) -> None:
+def test_steps_start_as_kernel_graph_prints_them_and_stop_in_reverse(site: Any, pool: str) -> None:
     site.write("""
         @app.task
         def nothing(): pass

@@ -60,11 +60,17 @@ if TYPE_CHECKING:
     from .clock import (
         SystemClock as SystemClock,
     )
+    from .control.registry import (
+        Commands as Commands,
+    )
     from .errors import (
         AppNotLoaded as AppNotLoaded,
     )
     from .errors import (
         BrokerUnavailable as BrokerUnavailable,
+    )
+    from .errors import (
+        ControlError as ControlError,
     )
     from .errors import (
         ExitCode as ExitCode,
@@ -288,6 +294,9 @@ if TYPE_CHECKING:
     from .job import (
         Raised as Raised,
     )
+    from .lazybody import (
+        keep_compressed as keep_compressed,
+    )
     from .limits import (
         Limits as Limits,
     )
@@ -311,6 +320,9 @@ if TYPE_CHECKING:
     )
     from .loop import (
         StopRequest as StopRequest,
+    )
+    from .loopcalls import (
+        LoopCalls as LoopCalls,
     )
     from .outcome import (
         Failure as Failure,
@@ -380,6 +392,12 @@ if TYPE_CHECKING:
     )
     from .slots import (
         Ticket as Ticket,
+    )
+    from .status import (
+        Status as Status,
+    )
+    from .status import (
+        WorkerState as WorkerState,
     )
     from .tasks.app import (
         App as App,
@@ -526,6 +544,12 @@ _HOMES = {
     "AsyncResult": ".tasks.results",
     "ResultStore": ".tasks.results",
     "Task": ".tasks.task",
+    "ControlError": ".errors",
+    "Status": ".status",
+    "WorkerState": ".status",
+    "LoopCalls": ".loopcalls",
+    "Commands": ".control.registry",
+    "keep_compressed": ".lazybody",
     "Worker": ".worker",
 }
 
@@ -545,8 +569,10 @@ __all__ = [
     "CancelReply",
     "Capabilities",
     "Clock",
+    "Commands",
     "Consumer",
     "ControlCommandSpec",
+    "ControlError",
     "Drive",
     "Effect",
     "Envelope",
@@ -568,6 +594,7 @@ __all__ = [
     "Layer",
     "LeaseLost",
     "Limits",
+    "LoopCalls",
     "LoopSpec",
     "MaxRetriesExceeded",
     "MessageInvalid",
@@ -607,6 +634,7 @@ __all__ = [
     "SoftTimeLimitExceeded",
     "Source",
     "Start",
+    "Status",
     "Step",
     "StepContext",
     "StepCycle",
@@ -636,7 +664,9 @@ __all__ = [
     "Value",
     "Worker",
     "WorkerLost",
+    "WorkerState",
     "implements",
+    "keep_compressed",
     "kernel_autoscale_policies",
     "kernel_child_exit",
     "kernel_child_init",

@@ -1,20 +1,25 @@
 """The command line's entry: ``kernel`` and ``python -m worker_kernel``.
 
-Imports nothing but the standard library until the patch phase is over.
+Imports nothing but the standard library until the patch phase is over; for ``kernel probe`` nothing else at all.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from pathlib import Path
 
-from .patching import patch_for
+from . import probe
 
 
 def main() -> None:
     """Run the command line of this process and exit with its code."""
     arguments = sys.argv[1:]
+    if arguments[:1] == ["probe"] and "--help" not in arguments:
+        sys.exit(probe.main(arguments[1:]))
+    from pathlib import Path
+
+    from .patching import patch_for
+
     failure: Exception | None = None
     patched = ""
     try:

@@ -21,6 +21,7 @@
     ├── StoreUnavailable            5  the result store cannot be reached
     ├── Unsupported                 1  a pool was asked for something it did not declare
     ├── PoolClosed                  1  a job was submitted to a pool that takes no more
+    ├── ControlError                1  a control command was not carried out, or failed
     ├── MessageInvalid              -  a message cannot be understood
     ├── LeaseLost                   -  a late settlement or result, refused by a fencing token
     ├── TaskNotRegistered           -  a message or a caller names a task that the app does not have
@@ -212,6 +213,19 @@ class Unsupported(KernelError):
 
 class PoolClosed(KernelError):
     """A job was submitted to a pool that takes no more jobs."""
+
+
+class ControlError(KernelError):
+    """A control command was not carried out, or failed; the message goes to whoever sent it.
+
+    Attributes:
+        kind: ``unknown command``, ``bad request``, ``bad arguments``, ``refused``, ``timeout``, ``failed``, or
+            ``unreachable``.
+    """
+
+    def __init__(self, kind: str, message: str) -> None:
+        self.kind = kind
+        super().__init__(message)
 
 
 class MessageInvalid(KernelError):

@@ -74,12 +74,21 @@ class AutoscalePolicySpec:
 
 @attrs.frozen(kw_only=True)
 class ControlCommandSpec:
-    """A remote control command."""
+    """A command by which a running worker is controlled."""
 
     name: str
     """As senders call it."""
     factory: str
-    """``package.module:function``, called on the loop's thread."""
+    """``package.module:function``; called as ``function(worker, **arguments)``, returns what JSON has, and raises
+    `ControlError` where it is not carried out."""
+    summary: str = ""
+    """One line for the command ``commands``."""
+    aliases: tuple[str, ...] = ()
+    """Other names for it."""
+    anywhere: bool = False
+    """Whether it may run on any thread, and so answers also while the loop is busy. Otherwise: on the loop's."""
+    owner: str = ""
+    """The distribution that declares it; filled in by the kernel."""
 
 
 @attrs.frozen(kw_only=True)
@@ -215,10 +224,10 @@ def kernel_autoscale_policies() -> Sequence[AutoscalePolicySpec]:  # type: ignor
 
 
 def kernel_control_commands() -> Sequence[ControlCommandSpec]:  # type: ignore[empty-body]  # a spec has no body
-    """Declare remote control commands.
+    """Declare commands by which a running worker is controlled.
 
-    When: once per worker, in the main thread, before the step ``control`` is created.
-    Results: all lists are joined.
+    When: once per process, in the main thread, when the plugin is loaded.
+    Results: all lists are joined; two plugins declaring one name are in conflict.
     On error: quarantine.
 
     Example::

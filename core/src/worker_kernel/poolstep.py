@@ -119,13 +119,11 @@ def _notify(worker: Worker, hook: object, index: int) -> None:
     worker.hooks.notify(hook, index=index)  # type: ignore[arg-type]  # one of the two slot hooks
 
 
-KERNEL_STEPS: tuple[StepSpec, ...] = (
-    StepSpec(
-        name="pool",
-        blueprint=BlueprintName.WORKER,
-        factory="worker_kernel.poolstep:PoolStep",
-        after=("timer", "hub"),
-        owner="worker-kernel",
-    ),
+POOL_STEP = StepSpec(
+    name="pool",
+    blueprint=BlueprintName.WORKER,
+    factory="worker_kernel.poolstep:PoolStep",
+    after=("timer", "hub"),
+    owner="worker-kernel",
 )
-"""The steps that the kernel itself brings."""
+"""Its declaration."""

@@ -149,6 +149,7 @@ def _options() -> Iterator[Setting]:
         ("worker_gid", ("--gid",), supervisor),
         ("worker_umask", ("--umask",), supervisor),
         ("worker_executable", ("--executable",), "start the worker with that interpreter"),
+        ("worker_state_db", ("-S", "--statedb"), "what was revoked is remembered while the worker runs, not beyond"),
     ):
         yield Setting(
             name=name,
@@ -195,18 +196,9 @@ def _with_steps() -> Iterator[Setting]:
         flag=True,
         step="events",
     )
-    yield Setting(
-        name="worker_enable_remote_control",
-        parse=kinds.yes_no,
-        kind="yes or no",
-        default=False,
-        help="Answer remote control commands; refused until a plugin provides the step control.",
-        step="control",
-    )
     for name, options, step in (
         ("beat_schedule_filename", ("-s", "--schedule", "--schedule-filename"), "beat"),
         ("beat_scheduler", ("--scheduler",), "beat"),
-        ("worker_state_db", ("-S", "--statedb"), "state"),
         ("event_heartbeat_interval", ("--heartbeat-interval",), "heart"),
     ):
         yield Setting(

@@ -12,16 +12,19 @@ from .application import Application, BrokerInfo
 from .blueprint import Blueprint
 from .bootsteps import BlueprintName
 from .clock import Clock, SystemClock
+from .control.registry import Commands
 from .errors import KernelBug, KernelError, MissingRequirement, StepFailed
 from .hookspecs import kernel_choose_loop, kernel_worker_init, kernel_worker_stopped
 from .inbox import PoolInbox
 from .loop import Consumer, LoopSpec, StopMode, StopRequest
+from .loopcalls import LoopCalls
 from .platforms import Platform, current
 from .plugins.loading import Plugins
 from .pool import Pool, PoolSpec
 from .settings import Settings
 from .signals import SignalMailbox
 from .slots import Slots
+from .status import Status, WorkerState
 
 log = logging.getLogger("worker_kernel.worker")
 
@@ -65,10 +68,18 @@ class Worker:
         self.pool_spec = pool
         self.platform = platform or current()
         self.clock: Clock = clock or SystemClock()
+        self.born = self.clock.monotonic()
+        """Time of the clock at which the worker was made."""
         self.nonce = uuid.uuid4().hex[:8]
         self.node_name = node_name(settings.get_str("worker_hostname") or "kernel@%h", self.platform.hostname)
         self.stop_request: StopRequest | None = None
         self.exit_code = 0
+        self.status = Status(self.clock.wall)
+        """How the worker is, for probes and control."""
+        self.loop_calls = LoopCalls(self._wake)
+        """What other threads want done on the loop's thread, which runs them once per turn."""
+        self.commands = Commands(self)
+        """What the worker can be told to do while it runs."""
         self.mailbox: SignalMailbox | None = None
         self._consumer: Consumer | None = None
         self._failure: BaseException | None = None
@@ -201,7 +212,9 @@ class Worker:
             self._consumer.run()
         except BaseException as exc:  # noqa: BLE001  (raised again by the thread that called run)
             self._failure = exc
+            self.status.enter(WorkerState.DEAD, str(exc).partition("\n")[0] or type(exc).__name__)
         finally:
+            self.loop_calls.close()
             request = self.stop_request
             if request is not None and request.exit_code > self.exit_code:
                 self.exit_code = request.exit_code
@@ -213,6 +226,7 @@ class Worker:
     def end_at_once(self) -> None:
         """End the process with `exit_code` without waiting for threads: one of them cannot be joined."""
         log.warning("ending the process at once with exit code %d", self.exit_code)
+        self.status.enter(WorkerState.DEAD, "" if self.stop_request is None else self.stop_request.reason)
         logging.shutdown()
         for stream in (sys.stdout, sys.stderr):
             try:

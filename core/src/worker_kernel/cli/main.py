@@ -38,6 +38,12 @@ BUILTINS: Mapping[str, Builtin] = MappingProxyType(
         "call": Builtin(path="worker_kernel.cli.call:command", summary="Send a task."),
         "result": Builtin(path="worker_kernel.cli.result:command", summary="Show the result of a task."),
         "purge": Builtin(path="worker_kernel.cli.purge:command", summary="Throw away what waits in queues."),
+        "control": Builtin(path="worker_kernel.cli.control:command", summary="Tell a running worker to do something."),
+        "probe": Builtin(path="worker_kernel.cli.probe:command", summary="Ask whether a worker is live, or ready."),
+        "quarantine": Builtin(
+            path="worker_kernel.cli.quarantine:command",
+            summary="Look at messages that were put aside, or send them again.",
+        ),
         "list-plugins": Builtin(path="worker_kernel.cli.list_plugins:command", summary="Show what is installed."),
         "pools": Builtin(path="worker_kernel.cli.pools:command", summary="Compare the installed pools."),
         "graph": Builtin(path="worker_kernel.cli.graph:command", summary="Draw the boot order of the steps."),

@@ -11,8 +11,10 @@ import attrs
 from ..bootsteps import BlueprintName, StepSpec
 from ..hookspecs import (
     HOOKS,
+    ControlCommandSpec,
     ResultStoreSpec,
     TransportSpec,
+    kernel_control_commands,
     kernel_loops,
     kernel_pools,
     kernel_result_stores,
@@ -61,6 +63,8 @@ class Declared:
     """From `kernel_transports`."""
     result_stores: tuple[ResultStoreSpec, ...] = ()
     """From `kernel_result_stores`."""
+    control_commands: tuple[ControlCommandSpec, ...] = ()
+    """From `kernel_control_commands`, with their owner."""
 
     def claims(self) -> Iterator[Claim]:
         """Yield everything of which there can be only one."""
@@ -81,6 +85,9 @@ class Declared:
         for store in self.result_stores:
             for scheme in store.schemes:
                 yield ("result store scheme", scheme)
+        for command in self.control_commands:
+            for name in (command.name, *command.aliases):
+                yield ("control command", name)
 
     def names(self) -> dict[str, tuple[str, ...]]:
         """Return the names of everything that is declared, for ``list-plugins --load``."""
@@ -120,6 +127,9 @@ def collect(hooks: Hooks, label: str, owner: str) -> Declared:
         settings=tuple(attrs.evolve(setting, owner=owner) for setting in ask(kernel_settings, Setting)),
         transports=ask(kernel_transports, TransportSpec),
         result_stores=ask(kernel_result_stores, ResultStoreSpec),
+        control_commands=tuple(
+            attrs.evolve(command, owner=owner) for command in ask(kernel_control_commands, ControlCommandSpec)
+        ),
     )
     twice = [claim for claim, count in Counter(declared.claims()).items() if count > 1]
     if twice:

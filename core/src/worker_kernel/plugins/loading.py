@@ -18,7 +18,7 @@ from ..errors import (
     PluginNotFound,
     SettingsError,
 )
-from ..hookspecs import ResultStoreSpec, TransportSpec
+from ..hookspecs import ControlCommandSpec, ResultStoreSpec, TransportSpec
 from ..loop import LoopSpec
 from ..pool import Pool, PoolSpec
 from ..settings import Setting
@@ -53,6 +53,8 @@ class Plugins:
     """By scheme, sorted."""
     result_stores: Mapping[str, ResultStoreSpec]
     """By scheme, sorted."""
+    control_commands: tuple[ControlCommandSpec, ...]
+    """Every declared command with its owner, the kernel's own first."""
     found: tuple[Found, ...]
     """A row for every plugin, installed or missing, with what has become of it."""
     warnings: tuple[str, ...]
@@ -86,6 +88,7 @@ class Plugins:
         pools = {pool.name: pool for one in everything for pool in one.pools if pool.name not in barred}
         self.pools = _by_key(pools)
         self.steps = tuple(step for one in everything for step in one.steps)
+        self.control_commands = tuple(command for one in everything for command in one.control_commands)
         self.loops = _by_key({loop.name: loop for one in everything for loop in one.loops})
         self.settings = tuple(
             sorted((setting for one in everything for setting in one.settings), key=lambda setting: setting.name)

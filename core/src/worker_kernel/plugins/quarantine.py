@@ -56,8 +56,9 @@ def load_all(rows: Sequence[Found]) -> Outcome:
     *broken*; a contract that is missing or another one makes them *incompatible*; a name that two plugins, or one and
     the kernel, declare makes both *conflict*. None of these stays registered. Only KeyboardInterrupt goes through.
     """
+    from ..control.commands import KERNEL_COMMANDS
     from ..core_settings import CORE_SETTINGS
-    from ..poolstep import KERNEL_STEPS
+    from ..kernelsteps import KERNEL_STEPS
 
     hooks = Hooks()
     done: list[Found] = []
@@ -75,8 +76,8 @@ def load_all(rows: Sequence[Found]) -> Outcome:
             done += failed
         else:
             units.append(unit)
-    declared = [Declared(steps=KERNEL_STEPS)]
-    kernel = Declared(steps=KERNEL_STEPS, settings=CORE_SETTINGS)
+    declared = [Declared(steps=KERNEL_STEPS, control_commands=KERNEL_COMMANDS)]
+    kernel = Declared(steps=KERNEL_STEPS, settings=CORE_SETTINGS, control_commands=KERNEL_COMMANDS)
     for unit, conflict in zip(units, _conflicts(kernel, units), strict=True):
         if conflict:
             hooks.unregister(unit.label)

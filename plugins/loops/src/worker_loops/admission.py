@@ -22,6 +22,7 @@ from worker_kernel import (
 
 from .rates import RateLimiter, interval
 from .request import Fate, Request
+from .revoked import Revoked
 
 
 @attrs.frozen(kw_only=True)
@@ -55,11 +56,17 @@ Decision = Run | Hold | Refuse
 
 
 class Admission:
-    """Decides, in this order: known? too often started? expired? possible on this pool? eta? rate? what hooks say."""
+    """Decides, in this order: revoked? too often started? expired? possible on this pool? eta? rate? what hooks say."""
 
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
         self._rates = RateLimiter()
+        self.revoked = Revoked(
+            worker.clock,
+            most=worker.settings.get_int("worker_revokes_max") or 1,
+            expires=worker.settings.get_float("worker_revoke_expires") or 0.0,
+        )
+        """Tasks that are not to run here."""
         self._asks_hooks = worker.hooks.listens(kernel_may_start)
         self._cap = worker.settings.get_int("worker_max_attempts") or 0
         self._limits_rates = not worker.settings.get_bool("worker_disable_rate_limits")
@@ -70,9 +77,18 @@ class Admission:
         error = TaskNotRegistered(f"no task {request.envelope.task!r} is registered with {self._worker.app.name}")
         return _refuse(request, OutcomeKind.FAILED, error, Fate.QUARANTINE)
 
+    def refuse_revoked(self, request: Request) -> Refuse | None:
+        """Return the decision on a request that was revoked; None: it was not."""
+        if request.envelope.id not in self.revoked:
+            return None
+        return _refuse(request, OutcomeKind.CANCELLED, TaskRevoked("revoked"), Fate.ACK)
+
     def decide(self, request: Request) -> Decision:
         """Decide on a request, for the first time or after it has waited."""
         envelope = request.envelope
+        revoked = self.refuse_revoked(request)
+        if revoked is not None:
+            return revoked
         now = datetime.fromtimestamp(self._worker.clock.wall(), tz=UTC)
         if self._cap and envelope.attempts >= self._cap:
             error: Exception = WorkerLost(

@@ -7,9 +7,17 @@ import threading
 from collections.abc import Mapping
 from typing import Any, cast
 
-from worker_kernel import BrokerUnavailable, Hub, HubScope, Step, StepContext, TimerHandle, Timers, Worker
-
-from .lazybody import keep_compressed
+from worker_kernel import (
+    BrokerUnavailable,
+    Hub,
+    HubScope,
+    Step,
+    StepContext,
+    TimerHandle,
+    Timers,
+    Worker,
+    keep_compressed,
+)
 
 log = logging.getLogger("worker_loops.connection")
 
@@ -17,6 +25,10 @@ FIRST_PAUSE = 1.0
 LONGEST_PAUSE = 30.0
 HEARTBEAT_RATE = 3.0
 """How often to look within one heartbeat interval; Celery's ``broker_heartbeat_checkrate``."""
+
+
+class ConsumptionStopped(ConnectionError):
+    """The watchdog found a connection that delivers nothing; it counts as lost."""
 
 
 class Generation:
@@ -60,7 +72,7 @@ class Generation:
     @property
     def losses(self) -> tuple[type[BaseException], ...]:
         """What it means when one of these is raised: this generation is lost, and a new one may do."""
-        return (*self.connection.connection_errors, *self.connection.channel_errors)
+        return (ConsumptionStopped, *self.connection.connection_errors, *self.connection.channel_errors)
 
     def flush(self) -> None:
         """Make settlements take effect now, on transports that batch them."""
@@ -100,6 +112,26 @@ class Generation:
             self._heartbeat.cancel()
         if self.scope is not None:
             self.scope.drop()
+
+
+def ready_in(connection: Any, queues: list[str]) -> int:
+    """Return how many messages could be delivered now from ``queues``, over ``connection``, which is closed.
+
+    Messages that wait for their time are not counted where the transport can tell them apart (``ready_count``). A
+    queue that does not exist has none. May block, and raises what the connection raises.
+    """
+    total = 0
+    with connection:
+        for name in queues:
+            try:
+                with connection.channel() as channel:  # one each: a queue that does not exist costs its channel
+                    ready = getattr(channel, "ready_count", None)
+                    total += int(
+                        channel.queue_declare(name, passive=True).message_count if ready is None else ready(name)
+                    )
+            except connection.channel_errors:
+                continue
+    return total
 
 
 class StoppedWhileConnecting(Exception):
@@ -175,6 +207,7 @@ def connect(connection: Any, worker: Worker) -> None:
             raise BrokerUnavailable(
                 f"the broker at {worker.broker.url} cannot be reached: {cause}\n{remedy}"
             ) from cause
+        worker.status.set_ready(False, f"the broker cannot be reached: {cause}")
         log.error("cannot connect to %s: %s; trying again in %.0f s (%d)", worker.broker.url, cause, pause, attempt)
         if _stopped_while_waiting(worker, pause):
             raise StoppedWhileConnecting from cause
@@ -187,6 +220,8 @@ def _stopped_while_waiting(worker: Worker, seconds: float) -> bool:
     deadline = worker.clock.monotonic() + seconds
     while worker.clock.monotonic() < deadline:
         worker.read_signals()
+        worker.status.tick()
+        worker.loop_calls.run()
         if worker.stop_request is not None:
             return True
         nobody.wait(min(0.5, max(0.0, deadline - worker.clock.monotonic())))

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import cast
+from typing import Any, cast
+
+from kombu import Queue
 
 from worker_kernel import (
     Blueprint,
     BlueprintName,
+    ControlError,
     ExitCode,
     Hub,
     KernelError,
@@ -20,18 +23,22 @@ from worker_kernel import (
     StopRequest,
     Timers,
     Worker,
+    WorkerState,
     kernel_worker_ready,
     kernel_worker_stopping,
 )
 
-from .connection import Generation, StoppedWhileConnecting
+from .connection import ConsumptionStopped, Generation, StoppedWhileConnecting, ready_in
 from .desk import Desk, PoolMap
 from .tasks import LoopFunction, TasksStep
+from .watchdog import LOOKS, Watchdog
 
 log = logging.getLogger("worker_loops.consumer")
 
 LONGEST_BLOCK = 1.0
 """Seconds that a blocking drain may take at most, where signals may have to be looked for."""
+UNWAKEABLE_IDLE = 0.5
+"""The same on a transport that cannot be woken for a control command."""
 UNWAKEABLE_BLOCK = 0.05
 """The same while jobs are in the pool, on a transport that cannot be woken when they end."""
 
@@ -50,6 +57,8 @@ class TaskConsumer:
         self._deadline: float | None = None
         self.desk = Desk(worker, self._pools)
         """All requests."""
+        self.queues: dict[str, Any] = {queue.name: queue for queue in worker.app.queues()}
+        """What is consumed from, by name: ``kombu.Queue``. Changed by control commands."""
         self.generations = 0
         """How many connections there have been."""
         worker.inbox.bind(self.wake)
@@ -60,12 +69,19 @@ class TaskConsumer:
         """See `worker_kernel.Consumer.run`."""
         if self._hub is not None and self._worker.mailbox is not None:
             self._hub.add_reader(self._worker.mailbox.fileno(), self._worker.read_signals)
+        patience = self._worker.settings.get_float("worker_watchdog")
+        if patience:
+            watchdog = Watchdog(
+                watched=self, clock=self._worker.clock, calls=self._worker.loop_calls, patience=patience
+            )
+            self._timers.call_repeatedly(patience / LOOKS, watchdog.look)
         while not self._ended:
             blueprint = Blueprint(BlueprintName.CONSUMER, self._worker.plugins.steps, self._worker)
             lost = self._run_generation(blueprint)
             if lost is None:
                 continue
             log.warning("connection to the broker lost, connecting again: %s", lost)
+            self._worker.status.set_ready(False, f"the connection to the broker was lost: {lost}")
             self.desk.connection_lost()
 
     def _run_generation(self, blueprint: Blueprint) -> BaseException | None:
@@ -105,6 +121,8 @@ class TaskConsumer:
     def _begin(self, blueprint: Blueprint) -> None:
         self._tasks = cast("TasksStep", blueprint.component("tasks"))
         self.generations += 1
+        self._worker.status.tick()
+        self._worker.status.set_ready(True)
         if self.generations == 1:
             log.info("%s ready", self._worker.node_name)
             self._worker.hooks.notify(kernel_worker_ready, worker=self._worker)
@@ -122,6 +140,8 @@ class TaskConsumer:
         if self._hub is None:
             self._worker.read_signals()
             self._timers.fire()
+        if self._worker.loop_calls:
+            self._worker.loop_calls.run()
         if self._worker.inbox:
             self.desk.on_events(self._worker.inbox.take())
         if self._worker.stop_request is not None:
@@ -139,9 +159,11 @@ class TaskConsumer:
 
     def timeout(self) -> float:
         """See `Drive.timeout`."""
-        if self._ended or self._worker.inbox:
+        if self._ended or self._worker.inbox or self._worker.loop_calls:
             return 0.0
-        moments = [LONGEST_BLOCK if self._hub is None else 3600.0]
+        moments = [3600.0]
+        if self._hub is None:
+            moments = [LONGEST_BLOCK if self._can_be_woken else UNWAKEABLE_IDLE]
         due = self._timers.next_due()
         if due is not None:
             moments.append(due)
@@ -162,6 +184,60 @@ class TaskConsumer:
         elif self._generation is not None and self._generation.alive:
             self._generation.wake()
 
+    # -- what the watchdog watches -----------------------------------------------------------------------------------
+
+    @property
+    def deliveries(self) -> int:
+        """See `Watched.deliveries`."""
+        return self.desk.deliveries
+
+    @property
+    def could_take(self) -> bool:
+        """See `Watched.could_take`."""
+        return self._tasks is not None and self._worker.stop_request is None and self.desk.has_room
+
+    def depth(self) -> int:
+        """See `Watched.depth`."""
+        return ready_in(self._worker.app.connection(), list(self.queues))
+
+    def rebuild(self, reason: str) -> None:
+        """See `Watched.rebuild`."""
+        if self._generation is not None:
+            self._generation.failure = ConsumptionStopped(reason)
+
+    def set_ready(self, ready: bool, reason: str = "") -> None:
+        """See `Watched.set_ready`."""
+        self._worker.status.set_ready(ready, reason)
+
+    def request_stop(self, request: StopRequest) -> None:
+        """See `Watched.request_stop`."""
+        self._worker.request_stop(request)
+
+    # -- control -----------------------------------------------------------------------------------------------------
+
+    def add_queue(self, name: str) -> None:
+        """Consume from one more queue, also on connections to come.
+
+        Raises:
+            ControlError: the broker refuses it; the connection is made anew without it.
+        """
+        queue = self.queues.setdefault(name, Queue(name))
+        if self._tasks is None or self._generation is None or self._worker.stop_request is not None:
+            return
+        try:
+            self._tasks.consume_from(queue)
+        except self._generation.losses as exc:
+            del self.queues[name]
+            self._generation.failure = exc
+            raise ControlError("refused", f"the broker refuses queue {name!r}: {exc}") from exc
+
+    def cancel_queue(self, name: str) -> bool:
+        """Consume no more from a queue; returns whether it was consumed from."""
+        known = self.queues.pop(name, None)
+        if known is not None and self._tasks is not None:
+            self._tasks.cancel_queue(name)
+        return known is not None
+
     # -- stopping ------------------------------------------------------------------------------------------------------
 
     def _stop(self) -> None:
@@ -172,11 +248,13 @@ class TaskConsumer:
         if self._deadline is None:
             grace = self._worker.settings.get_float("worker_grace")
             self._deadline = now + (float("inf") if grace is None else grace)
+            self._worker.status.enter(WorkerState.QUIET, request.reason)
             self._worker.hooks.notify(kernel_worker_stopping, worker=self._worker)
             if self._tasks is not None:
                 self._tasks.pause()
             self.desk.drain()
             if self.desk.busy and request.mode is StopMode.WARM:
+                self._worker.status.enter(WorkerState.DRAINING)
                 log.info("waiting up to %.0f s for %d running task(s)", self._deadline - now, self.desk.busy)
         if not self.desk.busy:
             self._ended = True
@@ -185,6 +263,7 @@ class TaskConsumer:
 
     def _stop_cold(self) -> None:
         worker = self._worker
+        worker.status.enter(WorkerState.CANCELLING)
         self.desk.abandon(self._pools.terminate, worker.inbox.take)
         if self.desk.handed_back:
             worker.exit_code = max(worker.exit_code, ExitCode.HANDED_BACK)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections import Counter, OrderedDict, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection
 from typing import Any
 
 from worker_kernel import (
     Accepted,
     CancelHow,
+    CancelReply,
     Failing,
     Failure,
     Finished,
@@ -24,6 +25,7 @@ from worker_kernel import (
     StopMode,
     StopRequest,
     TaskOptions,
+    Unsupported,
     Worker,
     WorkerLost,
     kernel_task_accepted,
@@ -58,7 +60,7 @@ class Desk:
         settings = worker.settings
         self._worker = worker
         self._app = worker.app
-        self._options: Mapping[str, TaskOptions] = worker.app.tasks()
+        self._options: dict[str, TaskOptions] = dict(worker.app.tasks())
         self._pools = pools
         self._admission = Admission(worker)
         self.flow = Flow(
@@ -80,11 +82,16 @@ class Desk:
         """Started runs whose message went back to the queue because of a stop."""
         self.settled: Counter[str] = Counter()
         """Messages by fate."""
+        self.deliveries = 0
+        """Messages that have come in."""
+        self.started: Counter[str] = Counter()
+        """Runs by task."""
 
     # -- a message comes in --------------------------------------------------------------------------------------
 
     def on_message(self, message: Any, generation: Generation) -> None:
         """Take a delivery. Nothing that a message holds makes this raise; a lost connection does."""
+        self.deliveries += 1
         try:
             envelope = self._app.parse(message)
         except MessageInvalid as exc:
@@ -172,6 +179,10 @@ class Desk:
     def _start_waiting(self) -> None:
         """Give jobs to the pool, first come first served, as long as there are slots."""
         while self._waiting and not self.draining:
+            revoked = self._admission.refuse_revoked(self._waiting[0])
+            if revoked is not None:
+                self._act(self._waiting.popleft(), revoked)
+                continue
             ticket = self._worker.slots.take()
             if ticket is None:
                 return
@@ -224,6 +235,8 @@ class Desk:
                     request = self._jobs.get(job)
                     if request is not None and not job.is_report:
                         request.state, request.started = State.RUNNING, True
+                        request.pid, request.since = slot.pid, self._worker.clock.wall()
+                        self.started[request.envelope.task] += 1
                         log.debug("Task accepted: %s pid:%d", request, slot.pid)
                         if self._tells_accepted:
                             self._worker.hooks.notify(kernel_task_accepted, envelope=request.envelope, slot=slot)
@@ -250,7 +263,11 @@ class Desk:
             )
             self._settle(request, Fate.NONE)
         elif outcome.kind is OutcomeKind.CANCELLED and not request.started and self.draining:
-            self._settle(request, Fate.REQUEUE)
+            revoked = self._admission.refuse_revoked(request)
+            if revoked is None:
+                self._settle(request, Fate.REQUEUE)
+            else:
+                self._act(request, revoked)
         elif outcome.stored:
             self._finish(request, outcome, fate_of(outcome, request.options), str(outcome.failure or ""))
         elif outcome.kind is OutcomeKind.LOST and request.options.reject_on_worker_lost:
@@ -308,6 +325,68 @@ class Desk:
         if fate is Fate.QUARANTINE:
             log.error("Task %s kept in %s.quarantine: %s", request, request.envelope.queue, reason)
         self.settled[fate] += 1
+
+    # -- control ----------------------------------------------------------------------------------------------------
+
+    def requests(self) -> list[Request]:
+        """Return every request that is not settled: held, waiting, and in the pool."""
+        held = sorted(self._held, key=lambda one: one.key)
+        return [*held, *self._waiting, *(one for one in self._jobs.values() if one not in self._held)]
+
+    def revoke(self, ids: Collection[str], *, terminate: bool) -> dict[str, str]:
+        """Let tasks not run here, now or later; say for each known one what has become of it.
+
+        What is held or waits is refused at once. What the pool has not begun is taken back. What runs is ended only
+        with ``terminate``, and then by any means that the pool has: its outcome is *cancelled*.
+        """
+        self._admission.revoked.add(ids)
+        found: dict[str, str] = {}
+        for request in [one for one in self.requests() if one.envelope.id in ids]:
+            found[request.envelope.id] = self._revoke(request, terminate=terminate)
+        return found
+
+    def _revoke(self, request: Request, *, terminate: bool) -> str:
+        refusal = self._admission.refuse_revoked(request)
+        assert refusal is not None  # noqa: S101  (the caller has just added it)
+        if request.state is State.REPORTING or (request.job is not None and request.job.is_report):
+            return "has ended"
+        if request in self._held or request in self._waiting:
+            if request.timer is not None:
+                request.timer.cancel()
+                request.timer = None
+            self._held.discard(request)
+            self.flow.held = len(self._held)
+            if request in self._waiting:
+                self._waiting.remove(request)
+            self._act(request, refusal)
+            return "dropped"
+        how = CancelHow.KILL if terminate else CancelHow.WAITING
+        try:
+            reply = self._pools.for_request(request).cancel(request.envelope.id, how)
+        except Unsupported as exc:
+            return f"runs on: {exc}"
+        if reply is CancelReply.UNKNOWN:
+            return "runs on" if not terminate else "has ended"
+        return "dropped" if reply is CancelReply.CANCELLED else "is being ended"
+
+    @property
+    def revoked_ids(self) -> list[str]:
+        """What is remembered as revoked, the oldest first."""
+        return self._admission.revoked.ids()
+
+    def options_of(self, task: str) -> TaskOptions | None:
+        """Return the options that hold for a task now; None: there is no such task."""
+        return self._options.get(task)
+
+    def override(self, options: TaskOptions) -> None:
+        """Let other options hold for a task, from its next delivery on, until the worker ends."""
+        self._options[options.name] = options
+
+    @property
+    def has_room(self) -> bool:
+        """Whether a message that the broker delivered now would be within the window, and find a slot."""
+        unsettled = len(self._held) + len(self._waiting) + sum(not one.acknowledged for one in self._jobs.values())
+        return not self.draining and self._worker.slots.free > 0 and unsettled < self.flow.window
 
     # -- connections come and go, and the worker stops ---------------------------------------------------------------
 

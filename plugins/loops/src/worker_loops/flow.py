@@ -36,6 +36,11 @@ class Flow:
         return max(0, min(self._slots.limit + self._buffer + held - self.early, LARGEST_WINDOW))
 
     @property
+    def paused(self) -> bool:
+        """Whether nothing is consumed, because the window is shut."""
+        return self._paused
+
+    @property
     def changed(self) -> bool:
         """Whether the broker knows of another window than there is."""
         return self._applied != self.window

@@ -66,6 +66,10 @@ class Request:
     """What it waits for while it is held."""
     started: bool = False
     """Whether a slot has ever started it."""
+    pid: int | None = None
+    """The process it runs in, once it has started."""
+    since: float | None = None
+    """When it was seen to have started, in seconds since the epoch."""
     acknowledged: bool = False
     """Whether its message was settled ahead of its run (``acks_late=False``)."""
     fate: Fate = Fate.ACK

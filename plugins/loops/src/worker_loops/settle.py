@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from typing import Any
 
 from kombu import Producer, Queue
@@ -15,6 +16,8 @@ log = logging.getLogger("worker_loops.settle")
 
 QUARANTINE_SUFFIX = ".quarantine"
 QUARANTINE_HEADER = "x-kernel-quarantine"
+QUARANTINED_AT = "x-kernel-quarantined-at"
+"""Seconds since the epoch at which it was put there."""
 KEPT_PROPERTIES = ("correlation_id", "reply_to", "priority", "delivery_mode", "message_id")
 
 
@@ -89,7 +92,7 @@ def quarantine(message: Any, queue: str, reason: str) -> None:
             getattr(message, "raw_body", message.body),
             routing_key=place.name,
             declare=[place],
-            headers={**(message.headers or {}), QUARANTINE_HEADER: reason},
+            headers={**(message.headers or {}), QUARANTINE_HEADER: reason, QUARANTINED_AT: time.time()},
             content_type=message.content_type or "application/data",
             content_encoding=message.content_encoding or "binary",
             **properties,

@@ -27,7 +27,7 @@ class TasksStep(Step):
         self._consumer: Any = None
         self._generation: Generation | None = None
         self._desk: Desk | None = None
-        self._queues: list[Any] = []
+        self._queues: dict[str, Any] = {}
         self._wake: Callable[[], None] | None = None
 
     def create(self, ctx: StepContext) -> TasksStep:
@@ -40,7 +40,7 @@ class TasksStep(Step):
         self._desk = consumer.desk
         self._wake = consumer.wake
         self._generation = ctx.get("connection", Generation)
-        self._queues = list(ctx.worker.app.queues())
+        self._queues = consumer.queues
         return self
 
     def start(self) -> None:
@@ -49,7 +49,7 @@ class TasksStep(Step):
         assert self._desk is not None  # noqa: S101
         self._consumer = KombuConsumer(
             self._generation.channel,
-            queues=self._queues,
+            queues=list(self._queues.values()),
             on_message=self._deliver,
             no_ack=False,
         )
@@ -77,6 +77,21 @@ class TasksStep(Step):
         """Tell the broker how many messages it may leave with us, if that has changed."""
         assert self._desk is not None  # noqa: S101  (create comes first)
         self._desk.flow.apply(self._consumer)
+
+    def consume_from(self, queue: Any) -> None:
+        """Declare a queue and consume from it as well."""
+        assert self._consumer is not None  # noqa: S101  (start comes first)
+        assert self._desk is not None  # noqa: S101
+        self._consumer.add_queue(queue)
+        if not self._desk.flow.paused:
+            self._consumer.consume()
+            assert self._generation is not None  # noqa: S101
+            self._generation.read_ahead()
+
+    def cancel_queue(self, name: str) -> None:
+        """Consume no more from a queue; what it has delivered is dealt with."""
+        if self._consumer is not None:
+            self._consumer.cancel_by_queue(name)
 
     def pause(self) -> None:
         """Take no more deliveries. Idempotent."""

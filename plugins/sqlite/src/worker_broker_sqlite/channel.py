@@ -212,6 +212,10 @@ class SqliteChannel(virtual.Channel):  # type: ignore[misc]  # kombu is untyped
     def _size(self, queue: str) -> int:
         return int(self._queues.size(queue))
 
+    def ready_count(self, queue: str) -> int:
+        """How many messages of the queue could be delivered now; those that wait for their time are not counted."""
+        return int(self._queues.counts(queue).ready)
+
     def _purge(self, queue: str) -> int:
         return int(self._queues.purge(queue))
 

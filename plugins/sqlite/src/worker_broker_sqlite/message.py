@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from .queues import Delivery
 
 QUARANTINE_HEADER = "x-kernel-quarantine"
+QUARANTINED_AT = "x-kernel-quarantined-at"
 QUARANTINE_SUFFIX = ".quarantine"
 
 
@@ -128,12 +130,13 @@ def unpack(delivery: Delivery, authority: str) -> dict[str, Any]:
 
 
 def quarantined(head: str, reason: str) -> str:
-    """The head of a message with the reason for its quarantine added; a damaged head is kept as a text."""
+    """The head of a message with the reason and time of its quarantine added; a damaged head is kept as a text."""
+    why = {QUARANTINE_HEADER: reason, QUARANTINED_AT: time.time()}
     try:
         payload = loads(head)
-        payload["headers"] = {**(payload.get("headers") or {}), QUARANTINE_HEADER: reason}
+        payload["headers"] = {**(payload.get("headers") or {}), **why}
     except (ValueError, TypeError, AttributeError):
-        payload = {"properties": {}, "headers": {QUARANTINE_HEADER: reason, "x-kernel-damaged-head": head}}
+        payload = {"properties": {}, "headers": {**why, "x-kernel-damaged-head": head}}
     return str(dumps(payload))
 
 

@@ -1,0 +1,1 @@
+"""Control of a running worker, without its broker: named commands, and a socket by which they are reached."""
