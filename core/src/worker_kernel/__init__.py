@@ -63,6 +63,9 @@ if TYPE_CHECKING:
     from .control.registry import (
         Commands as Commands,
     )
+    from .declaring import (
+        declare_queue as declare_queue,
+    )
     from .errors import (
         AppNotLoaded as AppNotLoaded,
     )
@@ -549,6 +552,7 @@ _HOMES = {
     "WorkerState": ".status",
     "LoopCalls": ".loopcalls",
     "Commands": ".control.registry",
+    "declare_queue": ".declaring",
     "keep_compressed": ".lazybody",
     "Worker": ".worker",
 }
@@ -665,6 +669,7 @@ __all__ = [
     "Worker",
     "WorkerLost",
     "WorkerState",
+    "declare_queue",
     "implements",
     "keep_compressed",
     "kernel_autoscale_policies",

@@ -27,7 +27,6 @@ from .context import Outgoing, Request, running_task
 from .message import Invocation, SendOptions, compose
 from .meta import header_text
 from .naming import find_origin, nearest, task_name
-from .publishing import default_queue
 from .results import AsyncResult, ResultStore
 from .task import Declaration, Task
 
@@ -281,7 +280,7 @@ class App:
                 f"no queue is left to consume from: {', '.join(names)} without {', '.join(excluded)}\n"
                 "name others with -Q, or take some from -X"
             )
-        return [default_queue(name) for name in left]
+        return [self._configured().queue(name) for name in left]
 
     def parse(self, message: Any) -> Envelope:
         """See `Application.parse`."""

@@ -7,6 +7,8 @@ from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Collection
 from typing import Any
 
+import attrs
+
 from worker_kernel import (
     Accepted,
     CancelHow,
@@ -35,6 +37,7 @@ from worker_kernel import (
 
 from .admission import Admission, Decision, Hold, Refuse, default_options
 from .connection import Generation
+from .courier import BROKER_COUNT
 from .flow import Flow
 from .request import Fate, Request, State
 from .settle import fate_of, queue_of, settle, settle_message
@@ -46,7 +49,7 @@ PARK_FROM = 1.0
 STORE_AGAIN = 5.0
 """Seconds after which a report that could not be stored is tried again."""
 REMEMBERED = 10_000
-"""Fates that are kept for messages whose connection was lost before they could be settled."""
+"""Messages of which something is kept while their redelivery is expected: their fate, or that they never started."""
 
 
 class Desk:
@@ -73,6 +76,7 @@ class Desk:
         self._jobs: dict[Job, Request] = {}
         self._active: dict[tuple[str, int], Request] = {}
         self._unsettled: OrderedDict[tuple[str, int], tuple[Fate, str]] = OrderedDict()
+        self._innocent: OrderedDict[tuple[str, int], int] = OrderedDict()
         self._tells_received = worker.hooks.listens(kernel_task_received)
         self._tells_accepted = worker.hooks.listens(kernel_task_accepted)
         self._tells_finished = worker.hooks.listens(kernel_task_finished)
@@ -97,7 +101,7 @@ class Desk:
         except MessageInvalid as exc:
             queue = queue_of(message)
             log.error("message rejected and kept in %s.quarantine: %s", queue, exc.reason)
-            settle_message(message, Fate.QUARANTINE, queue, exc.reason)
+            settle_message(message, Fate.QUARANTINE, queue, exc.reason, generation.courier)
             self.settled[Fate.QUARANTINE] += 1
             return
         options = self._options.get(envelope.task)
@@ -109,6 +113,8 @@ class Desk:
         )
         if envelope.redelivered and self._known(request):
             return
+        if generation.courier is not None and envelope.redelivered:
+            self._read_count(request)
         log.info("Task %s received", request)
         if options is None:
             self._act(request, self._admission.unknown(request))
@@ -135,6 +141,19 @@ class Desk:
             running.message, running.generation = request.message, request.generation
         return True
 
+    def _read_count(self, request: Request) -> None:
+        """Learn from an AMQP redelivery what is to be counted: deliveries that came to nothing, less our own losses.
+
+        A quorum queue counts deliveries; a classic one says only that there was one. What was held here, unstarted,
+        when a connection was lost is no start.
+        """
+        innocent = self._innocent.get(request.key, 0)
+        if BROKER_COUNT in request.envelope.headers:
+            attempts = max(0, request.envelope.attempts - innocent)
+            request.envelope = attrs.evolve(request.envelope, attempts=attempts)
+        else:
+            request.uncounted = not innocent
+
     def admit(self, request: Request) -> None:
         """Decide what becomes of a request now; called again after it has waited."""
         if self.draining:
@@ -155,11 +174,9 @@ class Desk:
 
     def _hold(self, request: Request, seconds: float, why: str) -> None:
         """Let a request wait: in the broker where it can, else here."""
-        park = getattr(request.message, "park", None)
-        if park is not None and seconds >= PARK_FROM:
+        if self._parks(request, seconds):
             log.debug("Task %s parked for %.3f s: %s", request, seconds, why)
             request.state = State.SETTLED
-            park(seconds)
             self.settled["parked"] += 1
             return
         log.debug("Task %s held for %.3f s: %s", request, seconds, why)
@@ -167,6 +184,19 @@ class Desk:
         self._held.add(request)
         self.flow.held = len(self._held)
         request.timer = request.generation.timers.call_later(seconds, self._release, request)
+
+    def _parks(self, request: Request, seconds: float) -> bool:
+        """Leave a message that has to wait to the broker, where that can be and is worth it."""
+        own = getattr(request.message, "park", None)
+        if own is not None:
+            if seconds >= PARK_FROM:
+                own(seconds)
+            return bool(seconds >= PARK_FROM)
+        ladder, queue = request.generation.ladder, request.envelope.queue
+        if ladder is None or not ladder.takes(queue, seconds, crowded=self.flow.crowded):
+            return False
+        ladder.park(request.message, queue, seconds, request.attempts)
+        return True
 
     def _release(self, request: Request) -> None:
         self._held.discard(request)
@@ -183,6 +213,9 @@ class Desk:
             if revoked is not None:
                 self._act(self._waiting.popleft(), revoked)
                 continue
+            if self._waiting[0].uncounted and self._waiting[0].options.acks_late:
+                self._count_start(self._waiting.popleft())
+                continue
             ticket = self._worker.slots.take()
             if ticket is None:
                 return
@@ -192,6 +225,15 @@ class Desk:
                 self._acknowledge_early(request)
             self._submit(request, self._app.job(request.envelope, request.options))
 
+    def _count_start(self, request: Request) -> None:
+        """Put a copy that says one start more in the place of a redelivered message; the copy is what will run."""
+        assert request.generation.courier is not None  # noqa: S101  (only its messages are uncounted)
+        log.info("Task %s was delivered before and not settled: %d earlier start(s)", request, request.attempts)
+        request.generation.courier.hand_back(request.message, request.envelope.queue, request.attempts)
+        self._admission.forget(request)
+        request.state = State.SETTLED
+        self.settled["counted"] += 1
+
     def _acknowledge_early(self, request: Request) -> None:
         """At most once: the broker must have forgotten the message before the task begins."""
         request.message.ack()
@@ -200,6 +242,7 @@ class Desk:
         self.flow.early += 1
 
     def _submit(self, request: Request, job: Job) -> None:
+        self._innocent.pop(request.key, None)
         request.state = State.REPORTING if job.is_report else State.SUBMITTED
         request.job = job
         self._jobs[job] = request
@@ -272,7 +315,7 @@ class Desk:
             self._finish(request, outcome, fate_of(outcome, request.options), str(outcome.failure or ""))
         elif outcome.kind is OutcomeKind.LOST and request.options.reject_on_worker_lost:
             self._log_end(request, outcome)
-            self._settle(request, Fate.REQUEUE)
+            self._settle(request, Fate.RETURN)
         elif outcome.kind in (OutcomeKind.TIMED_OUT, OutcomeKind.CANCELLED, OutcomeKind.LOST, OutcomeKind.FAILED):
             self._log_end(request, outcome)
             self._report(request, outcome, fate_of(outcome, request.options), str(outcome.failure or outcome.kind))
@@ -399,6 +442,10 @@ class Desk:
                 del self._active[request.key]
             self._admission.forget(request)
             request.state = State.SETTLED
+            if request.generation.courier is not None:
+                self._innocent[request.key] = self._innocent.pop(request.key, 0) + 1
+        while len(self._innocent) > REMEMBERED:
+            self._innocent.popitem(last=False)
         self._held.clear()
         self._waiting.clear()
         self.flow.held = 0

@@ -10,6 +10,7 @@ from kombu import Producer, Queue
 
 from worker_kernel import Outcome, OutcomeKind, TaskOptions
 
+from .courier import KEPT_PROPERTIES, Courier
 from .request import Fate, Request, State
 
 log = logging.getLogger("worker_loops.settle")
@@ -18,7 +19,6 @@ QUARANTINE_SUFFIX = ".quarantine"
 QUARANTINE_HEADER = "x-kernel-quarantine"
 QUARANTINED_AT = "x-kernel-quarantined-at"
 """Seconds since the epoch at which it was put there."""
-KEPT_PROPERTIES = ("correlation_id", "reply_to", "priority", "delivery_mode", "message_id")
 
 
 def fate_of(outcome: Outcome, options: TaskOptions) -> Fate:
@@ -52,21 +52,33 @@ def settle(request: Request, fate: Fate, reason: str = "") -> bool:
         return True
     if not request.generation.alive:
         return False
-    settle_message(request.message, fate, request.envelope.queue, reason)
+    courier = request.generation.courier
+    if fate is Fate.REQUEUE and courier is not None:
+        courier.hand_back(request.message, request.envelope.queue, request.attempts)
+    else:
+        settle_message(request.message, fate, request.envelope.queue, reason, courier)
     return True
 
 
-def settle_message(message: Any, fate: Fate, queue: str, reason: str) -> None:
-    """Let a kombu message meet its fate."""
+def settle_message(message: Any, fate: Fate, queue: str, reason: str, courier: Courier | None) -> None:
+    """Let a kombu message meet its fate.
+
+    Args:
+        message: the message.
+        fate: what becomes of it.
+        queue: where it was taken from.
+        reason: with QUARANTINE: why.
+        courier: what sends its copy, on brokers where that takes a connection of its own.
+    """
     match fate:
         case Fate.ACK:
             message.ack()
-        case Fate.REQUEUE:
+        case Fate.REQUEUE | Fate.RETURN:
             message.requeue()
         case Fate.DISCARD:
             message.reject()
         case Fate.QUARANTINE:
-            quarantine(message, queue, reason)
+            quarantine(message, queue, reason, courier)
         case Fate.NONE:
             pass
 
@@ -76,7 +88,7 @@ def queue_of(message: Any) -> str:
     return str(getattr(message, "queue", None) or (message.delivery_info or {}).get("routing_key") or "celery")
 
 
-def quarantine(message: Any, queue: str, reason: str) -> None:
+def quarantine(message: Any, queue: str, reason: str, courier: Courier | None = None) -> None:
     """Move a message, as it came, to ``<queue>.quarantine`` with the reason in a header.
 
     Where the transport cannot do that in one step the copy is published first: a crash in between leaves two.
@@ -86,13 +98,19 @@ def quarantine(message: Any, queue: str, reason: str) -> None:
         own(reason)
         return
     place = Queue(queue + QUARANTINE_SUFFIX)
+    headers = {QUARANTINE_HEADER: reason, QUARANTINED_AT: time.time()}
+    if courier is not None:
+        courier.declare(place)
+        courier.send(message, place.name, headers=headers)
+        message.ack()
+        return
     properties = {name: message.properties[name] for name in KEPT_PROPERTIES if name in message.properties}
     with Producer(message.channel, auto_declare=False) as producer:
         producer.publish(
             getattr(message, "raw_body", message.body),
             routing_key=place.name,
             declare=[place],
-            headers={**(message.headers or {}), QUARANTINE_HEADER: reason, QUARANTINED_AT: time.time()},
+            headers={**(message.headers or {}), **headers},
             content_type=message.content_type or "application/data",
             content_encoding=message.content_encoding or "binary",
             **properties,
