@@ -149,7 +149,7 @@ def test_an_application_has_its_say(tmp_path: Path) -> None:
         timeout=100,
         check=True,
     )
-    assert [line.split()[1] for line in done.stdout.splitlines()[1:]] == ["timer", "pool", "consumer"]
+    assert [line.split()[1] for line in done.stdout.splitlines()[1:]] == ["timer", "pool", "control", "consumer"]
 
 
 def test_drawing_connects_to_nothing_and_opens_no_file(tmp_path: Path) -> None:
@@ -187,5 +187,5 @@ def test_the_order_is_the_same_for_20_hash_seeds(tmp_path: Path) -> None:
         printed.add(done.stdout)
     (same,) = printed
     worker, consumer = json.loads(same)["blueprints"]
-    assert [step["name"] for step in worker["steps"]] == ["timer", "hub", "pool", "consumer"]
+    assert [step["name"] for step in worker["steps"]] == ["timer", "hub", "pool", "control", "consumer"]
     assert [step["name"] for step in consumer["steps"]][-1] == "loop"

@@ -176,7 +176,6 @@ def test_an_embedded_scheduler_beside_a_green_pool_is_refused_in_celerys_words(b
     ("name", "raw"),
     [
         ("worker_send_task_events", "yes"),
-        ("worker_enable_remote_control", "yes"),
         ("worker_without_gossip", "no"),
         ("worker_state_db", "x"),
         ("worker_pidfile", "x"),

@@ -36,7 +36,7 @@ from worker_kernel import (
 )
 from worker_kernel.core_settings import CORE_SETTINGS
 from worker_kernel.plugins.declarations import Declared
-from worker_kernel.poolstep import KERNEL_STEPS
+from worker_kernel.poolstep import POOL_STEP
 from worker_kernel.settings import Layer
 
 LINUX = Platform(name="linux", cpus=2, stop_signals={"SIGTERM": "warm", "SIGQUIT": "cold", "SIGINT": "interrupt"})
@@ -188,7 +188,7 @@ class Scene:
                 StepSpec(name="hub", blueprint=worker_steps, factory=at + "HubStep", requires=("timer",), owner="t")
             )
         declared = Declared(
-            steps=(*KERNEL_STEPS, *steps),
+            steps=(POOL_STEP, *steps),
             loops=(
                 LoopSpec(name="asynloop", factory=at + "asynloop", asynchronous=True),
                 LoopSpec(name="synloop", factory=at + "synloop", asynchronous=False),

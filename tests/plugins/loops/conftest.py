@@ -17,6 +17,7 @@ from worker_kernel import (
     Envelope,
     Hooks,
     Job,
+    LoopCalls,
     MessageInvalid,
     Outcome,
     OutcomeKind,
@@ -30,6 +31,7 @@ from worker_kernel import (
     Slot,
     Slots,
     Source,
+    Status,
     StopRequest,
     Support,
     TaskOptions,
@@ -257,6 +259,10 @@ DEFAULTS: dict[str, object] = {
     "worker_disable_rate_limits": False,
     "task_default_rate_limit": None,
     "worker_grace": 25.0,
+    "worker_revokes_max": 100,
+    "worker_revoke_expires": 3600.0,
+    "worker_watchdog": 0.0,
+    "worker_enable_remote_control": False,
 }
 
 
@@ -290,6 +296,8 @@ class Office:
             clock=self.clock,
             pool_spec=PoolSpec(name="scripted", cls="x:Y", capabilities=capabilities),
             request_stop=self.stops.append,
+            status=Status(self.clock.wall),
+            loop_calls=LoopCalls(lambda: None),
         )
         self.desk = Desk(cast("Worker", self.worker), PoolMap(self.pool))
 

@@ -165,7 +165,8 @@ class Desk:
         if isinstance(decision, Hold):
             self._hold(request, decision.seconds, decision.why)
         elif isinstance(decision, Refuse):
-            log.error("Task %s refused: %s", request, decision.reason)
+            expected = decision.outcome.kind is OutcomeKind.CANCELLED  # revoked or expired: somebody wanted it so
+            log.log(logging.INFO if expected else logging.ERROR, "Task %s refused: %s", request, decision.reason)
             self._report(request, decision.outcome, decision.fate, decision.reason)
         else:
             request.state = State.WAITING

@@ -1,0 +1,297 @@
+"""A running worker is told what to do, and tells how it is: without its broker, and by Celery's clients."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import celery
+import kombu.pools
+import pytest
+
+from worker_kernel.control.client import ask
+
+POOLS = ["solo", "threads"]
+BUSY = """
+    @app.task
+    def busy(seconds):
+        mark("began")
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            time.sleep(0.02)
+        mark("ended")
+    @app.task
+    def note(word): mark(word)
+    @app.task
+    def refuse(): raise Reject("not today")
+"""
+
+
+@pytest.fixture(autouse=True)
+def sockets_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the workers of these tests apart from others on this machine."""
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+
+
+def state(site: Any) -> dict[str, Any]:
+    path = site.folder / "state.json"
+    return dict(json.loads(path.read_text())) if path.exists() else {}
+
+
+def tell(site: Any, name: str, **arguments: Any) -> Any:
+    return ask(state(site)["control_socket"], name, arguments, timeout=30)["ok"]
+
+
+def kernel(site: Any, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "worker_kernel", *arguments],
+        cwd=site.folder,
+        env=dict(os.environ),
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+
+
+def began(site: Any) -> bool:
+    return ["began"] in site.lines()
+
+
+@pytest.mark.parametrize("pool", POOLS)
+def test_a_busy_worker_answers_while_its_task_runs(site: Any, pool: str, until: Any) -> None:
+    site.write(BUSY)
+    worker = site.worker("-P", pool, "--state-file", "state.json")
+    sent = site.app.send_task("tasks.busy", (6,))
+    until(lambda: began(site), "the task to begin")
+
+    assert tell(site, "ping")["pong"] is True
+    until(lambda: tell(site, "active"), "the loop to have heard that the task began")
+    (active,) = tell(site, "active")
+    assert (active["id"], active["state"], active["pid"]) == (sent.id, "running", worker.process.pid)
+    assert tell(site, "stats")["steps"]["pool"]["running"] == 1
+    assert "tasks.busy" in tell(site, "registered")
+    assert tell(site, "reserved") == tell(site, "scheduled") == []
+    assert [queue["name"] for queue in tell(site, "active_queues")] == ["celery"]
+    done = kernel(site, "control", "active", "--state-file", "state.json", "--json")
+    assert json.loads(done.stdout)["ok"][0]["id"] == sent.id
+    assert ["ended"] not in site.lines(), "the answers came only after the task had ended"
+
+    assert tell(site, "shutdown", mode="cold") == {"stopping": "cold"}
+    assert worker.wait() == 8, worker.log
+
+
+@pytest.mark.parametrize("pool", POOLS)
+def test_what_runs_is_ended_by_a_revoke_with_terminate(site: Any, pool: str, until: Any) -> None:
+    site.write(BUSY)
+    worker = site.worker("-P", pool, "--state-file", "state.json")
+    sent = site.app.send_task("tasks.busy", (60,))
+    until(lambda: began(site) and tell(site, "active"), "the task to run")
+
+    assert tell(site, "revoke", ids=sent.id) == {"tasks": {sent.id: "runs on"}}
+    assert tell(site, "revoke", ids=[sent.id], terminate=True) == {"tasks": {sent.id: "is being ended"}}
+    until(lambda: sent.state == "REVOKED", "the task to be revoked")
+    until(
+        lambda: tell(site, "stats")["steps"]["consumer"]["settled"] == {"acknowledged": 1}, "its message to be settled"
+    )
+    assert site.queue_size() == 0
+    assert worker.stop() == 0, worker.log
+    assert ["ended"] not in site.lines()
+
+
+@pytest.mark.parametrize("pool", POOLS)
+def test_a_revoke_of_what_is_not_here_yet_is_remembered(site: Any, pool: str) -> None:
+    site.write(BUSY)
+    worker = site.worker("-P", pool, "--state-file", "state.json")
+    assert tell(site, "revoke", ids="later") == {"tasks": {"later": "remembered"}}
+    assert tell(site, "revoked") == ["later"]
+    revoked = site.app.send_task("tasks.note", ("revoked",), task_id="later")
+    site.app.send_task("tasks.note", ("other",)).get(timeout=30)
+    revoked.get(timeout=30, propagate=False)
+    assert revoked.state == "REVOKED"
+    assert worker.stop() == 0, worker.log
+    assert site.lines() == [["other"]]
+
+
+def test_slots_come_and_go_where_the_pool_can_and_are_refused_where_not(plain_site: Any) -> None:
+    site = plain_site
+    site.write(BUSY)
+    worker = site.worker("-P", "threads", "-c", "2", "--state-file", "state.json")
+    assert tell(site, "grow", n=2) == {"limit": 4}
+    assert tell(site, "shrink", n=3) == {"limit": 1}
+    for refused in (["shrink", "n=1"], ["grow", "n=nought"], ["grow", "m=1"], ["autoscale", "max=3"], ["restart"]):
+        done = kernel(site, "control", "--state-file", "state.json", *refused)
+        assert done.returncode == 1, refused
+        assert "Traceback" not in done.stderr
+        assert 1 <= len(done.stderr.splitlines()) <= 5, done.stderr
+    assert worker.stop() == 0, worker.log
+
+    solo = site.worker("-P", "solo", "--state-file", "state.json")
+    done = kernel(site, "control", "--state-file", "state.json", "grow")
+    assert done.returncode == 1
+    assert "resize" in done.stderr
+    assert solo.stop() == 0, solo.log
+
+
+def test_queues_are_added_and_cancelled(site: Any) -> None:
+    site.write(BUSY)
+    worker = site.worker("-P", "threads", "--state-file", "state.json")
+    assert tell(site, "add_consumer", queue="other") == {"queues": ["celery", "other"]}
+    site.app.send_task("tasks.note", ("added",), queue="other").get(timeout=30)
+    assert tell(site, "cancel_queue", queue="other") == {"queues": ["celery"]}
+    site.app.send_task("tasks.note", ("cancelled",), queue="other")
+    site.app.send_task("tasks.note", ("still",)).get(timeout=30)
+    assert worker.stop() == 0, worker.log
+    assert site.lines() == [["added"], ["still"]]
+    assert site.queue_size("other") == 1
+
+
+def test_limits_are_changed_while_the_worker_runs(plain_site: Any) -> None:
+    site = plain_site
+    site.write(BUSY)
+    worker = site.worker("-P", "threads", "--state-file", "state.json")
+    assert tell(site, "time_limit", task="tasks.busy", hard=0.3)["time_limit"] == 0.3
+    assert tell(site, "rate_limit", task="tasks.note", rate="100/s")["rate_limit"] == "100/s"
+    late = site.app.send_task("tasks.busy", (60,))
+    late.get(timeout=30, propagate=False)
+    assert type(late.result).__name__ == "TimeLimitExceeded"
+    assert worker.stop() == 0, worker.log
+
+
+def test_the_state_file_follows_the_worker_from_its_start_to_its_end(site: Any, until: Any) -> None:
+    site.write(BUSY)
+    worker = site.worker("-P", "solo", "--state-file", "state.json")
+    until(lambda: state(site).get("ready"), "the state file to say ready")
+    assert kernel(site, "probe", "state.json", "--live", "--ready").returncode == 0
+    socket_path = Path(state(site)["control_socket"])
+    assert socket_path.stat().st_mode & 0o777 == 0o600
+    assert socket_path.parent.stat().st_mode & 0o777 == 0o700
+    site.app.send_task("tasks.busy", (3,))
+    until(lambda: began(site), "the task to begin")
+    worker.signal(signal.SIGTERM)
+    until(lambda: state(site)["state"] == "draining", "the worker to say that it drains")
+    assert kernel(site, "probe", "state.json", "--live").returncode == 0
+    assert kernel(site, "probe", "state.json", "--ready").returncode == 1
+    assert tell(site, "ping")["state"] == "draining"
+    assert worker.wait() == 0, worker.log
+    assert (state(site)["state"], state(site)["reason"]) == ("dead", "SIGTERM")
+    assert kernel(site, "probe", "state.json").returncode == 1
+    assert not socket_path.exists()
+
+
+def test_a_worker_without_its_broker_is_live_and_not_ready(plain_site: Any, until: Any) -> None:
+    site = plain_site
+    site.write(BUSY)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]  # and closed again: nobody listens there
+    worker = site.worker(
+        "-P", "solo", "--state-file", "state.json", "--broker-connection-retry-on-startup",
+        "-b", f"amqp://guest:guest@127.0.0.1:{port}//", "--result-backend", f"sqlite:///{site.folder}/results.db",
+        ready=False,
+    )  # fmt: skip
+    until(lambda: "cannot be reached" in state(site).get("reason", ""), "the state file to say so")
+    until(lambda: state(site)["loop_tick"], "the loop to tick while it is connecting")
+    assert kernel(site, "probe", "state.json", "--live").returncode == 0
+    no = kernel(site, "probe", "state.json", "--ready")
+    assert no.returncode == 1
+    assert "cannot be reached" in no.stderr
+    assert tell(site, "stats")["broker"].startswith("amqp://guest:**@")
+    assert worker.stop() == 0, worker.log
+
+
+def test_what_is_in_quarantine_can_be_seen_sent_again_and_dropped(plain_site: Any, until: Any) -> None:
+    site = plain_site
+    site.write(BUSY)
+    worker = site.worker("-P", "threads")
+    one, two = site.app.send_task("tasks.refuse"), site.app.send_task("tasks.unknown")
+    until(lambda: site.queue_size("celery.quarantine") == 2, "both to be put aside")
+    listed = json.loads(kernel(site, "-b", site.url, "quarantine", "list", "--json").stdout)["quarantined"]
+    assert {row["id"]: row["task"] for row in listed} == {one.id: "tasks.refuse", two.id: "tasks.unknown"}
+    assert all(row["since"] and row["reason"] for row in listed)
+    assert site.queue_size("celery.quarantine") == 2
+    shown = json.loads(kernel(site, "-b", site.url, "quarantine", "show", one.id, "--json").stdout)["quarantined"]
+    assert shown[0]["headers"]["task"] == "tasks.refuse"
+    assert kernel(site, "-b", site.url, "quarantine", "drop", two.id).returncode == 0
+    assert worker.stop() == 0, worker.log
+
+    site.write(BUSY.replace('raise Reject("not today")', 'mark("ran")'))
+    done = kernel(site, "-b", site.url, "quarantine", "retry", one.id, "absent")
+    assert done.stdout == "1 message retried\n"
+    assert done.returncode == 2
+    assert "absent" in done.stderr
+    again = site.worker("-P", "threads")
+    until(lambda: ["ran"] in site.lines(), "the message to be run again")
+    assert again.stop() == 0, again.log
+    assert site.queue_size("celery.quarantine") == 0
+
+
+# -- Celery's own clients ------------------------------------------------------------------------------------------
+
+RABBITMQ = "amqp://guest:guest@127.0.0.1:5672//"
+
+
+@pytest.fixture
+def rabbitmq() -> str:
+    """The URL of a RabbitMQ, or a skip; a failure where one was promised."""
+    try:
+        socket.create_connection(("127.0.0.1", 5672), timeout=5).close()
+    except OSError as exc:
+        if os.environ.get("WK_TEST_REQUIRE_SERVICES") == "1":
+            pytest.fail(f"RabbitMQ was promised and cannot be reached: {exc}")
+        pytest.skip(f"needs RabbitMQ on 127.0.0.1:5672: {exc}")
+    return RABBITMQ
+
+
+@pytest.fixture
+def client(rabbitmq: str) -> Iterator[celery.Celery]:
+    app = celery.Celery("client", broker=rabbitmq, set_as_current=False)
+    yield app
+    app.close()
+    kombu.pools.reset()  # kombu keeps connections for the process
+
+
+@pytest.mark.parametrize("pool", POOLS)
+@pytest.mark.parametrize("query", ["", "?hub=0"])
+def test_celerys_clients_inspect_and_revoke(
+    plain_site: Any, rabbitmq: str, client: celery.Celery, pool: str, query: str, until: Any
+) -> None:
+    site = plain_site
+    site.write(BUSY)
+    name, queue = f"wk-{uuid.uuid4().hex[:8]}@here", f"wk-{uuid.uuid4().hex[:8]}"
+    worker = site.worker(
+        "-P", pool, "-n", name, "-Q", queue, "--state-file", "state.json",
+        "-b", rabbitmq + query, "--result-backend", f"sqlite:///{site.folder}/results.db",
+    )  # fmt: skip
+    inspect = client.control.inspect(destination=[name], timeout=10)
+    try:
+        assert inspect.ping() == {name: {"ok": "pong"}}
+        assert inspect.registered() == {name: ["tasks.busy", "tasks.note", "tasks.refuse"]}
+        assert [one["name"] for one in inspect.active_queues()[name]] == [queue]
+        running = client.send_task("tasks.busy", (60,), queue=queue)
+        until(lambda: inspect.active()[name], "the task to run")
+        (active,) = inspect.active()[name]
+        assert (active["id"], active["worker_pid"]) == (running.id, worker.process.pid)
+        assert inspect.reserved() == {name: []}
+        assert inspect.stats()[name]["pid"] == worker.process.pid
+        assert "not offered" in inspect.conf()[name]["error"]
+        running.revoke(terminate=True)
+        until(lambda: not inspect.active()[name], "the task to be ended")
+        client.AsyncResult("later").revoke()
+        until(lambda: "later" in tell(site, "revoked"), "the revocation to arrive")
+        client.send_task("tasks.note", ("revoked",), task_id="later", queue=queue)
+        client.send_task("tasks.note", ("other",), queue=queue)
+        until(lambda: ["other"] in site.lines(), "the next task to run")
+        assert worker.stop() == 0, worker.log
+        assert ["revoked"] not in site.lines()
+        assert ["ended"] not in site.lines()
+    finally:
+        with client.connection() as connection:
+            connection.default_channel.queue_delete(queue)
