@@ -81,7 +81,7 @@ class TasksStep(Step):
         return Prefetch.CONSUMER
 
     def _queue_of_tag(self, tag: object) -> str | None:
-        """Return the queue that a consumer's tag stands for; also a cancelled one's, whose deliveries may still come."""
+        """Return the queue that a consumer's tag stands for, a cancelled one's too: its deliveries may still come."""
         active = self._consumer._active_tags  # noqa: SLF001  (kombu knows it, and does not tell)
         self._tags.update({name: queue for queue, name in active.items()})
         return self._tags.get(tag)
