@@ -17,10 +17,13 @@ from ..plugins.loading import Plugins
 from ..settings import Settings
 from .broker import Address, locate, store_location
 from .publishing import Publisher, default_queue
+from .replies import ReplyStore
 from .results import ResultStore
 
 STORELESS = "disabled"
 """The scheme of ``result_backend`` that says: keep no results."""
+REPLIES = "rpc"
+"""The scheme of ``result_backend`` that says: send results to who sent the task."""
 _AMQP = frozenset({"amqp", "amqps", "pyamqp"})
 """Brokers that tell whether they have taken a message, if they are asked to, and that have types of queues."""
 UNANSWERED = 30.0
@@ -150,11 +153,14 @@ class Configuration:
         scheme, url = store_location(url)
         if scheme == STORELESS:
             return None
+        expires = self.settings.get_float("result_expires") or None
+        if scheme == REPLIES and REPLIES not in self.plugins.result_stores:
+            return ReplyStore(url, expires, publisher=self.publisher, connect=lambda: self.connection(heartbeat=False))
         spec = self.plugins.result_stores.get(scheme)
         if spec is None:
-            raise StoreUnavailable(_no_store(scheme, [*self.plugins.result_stores]))
+            raise StoreUnavailable(_no_store(scheme, [REPLIES, *self.plugins.result_stores]))
         factory = cast("type[ResultStore]", self.plugins.load_object(spec.factory))
-        return factory(url, expires=self.settings.get_float("result_expires") or None)
+        return factory(url, expires=expires)
 
 
 def _no_store(scheme: str, known: list[str]) -> str:

@@ -27,7 +27,7 @@ from .context import Outgoing, Request
 from .message import compose, short_repr
 from .meta import FAILURE, RETRY, REVOKED, STARTED, SUCCESS, exception_record, header_text, plain, record
 from .signature import Call, Followups, read_followups
-from .storing import send_all, store_state
+from .storing import send_all, store_state, write
 
 if TYPE_CHECKING:
     from .app import App
@@ -220,7 +220,7 @@ class TaskJob(Job):
         return Outcome(job_id=self.id, kind=kind, failure=failure, stored=stored, runtime=self._runtime, **more)
 
     def _composed(self, call: Call) -> Outgoing:
-        return composed(self._app, call)
+        return composed(self._app, call, self.envelope)
 
     def _send_errbacks(self) -> Exception | None:
         return send_errbacks(self._app, self.envelope, self._followups.errbacks)
@@ -232,7 +232,7 @@ class TaskJob(Job):
         result = {"pid": os.getpid(), "hostname": self._app.node_name}
         meta = record(self.id, STARTED, result, now=self._app.clock.wall(), headers=self.envelope.headers)
         try:
-            store.store(meta, fence=self.envelope.fence)
+            write(store, meta, self.envelope)
         except LeaseLost:
             raise
         except Exception as exc:  # noqa: BLE001  (a plugin's store; a state in passing, what matters is the end)
@@ -256,18 +256,20 @@ def store_failure(
 def send_errbacks(app: App, envelope: Envelope, errbacks: Iterable[Call]) -> Exception | None:
     """Send errbacks with the id of the task that failed; return the error, logged, at which that ended."""
     try:
-        messages = [composed(app, call.given(envelope.id)) for call in errbacks]
+        messages = [composed(app, call.given(envelope.id), envelope) for call in errbacks]
     except (TypeError, ValueError) as exc:
         log.error("errbacks of %s[%s] cannot be sent: %s", envelope.task, envelope.id, exc)
         return None  # trying again would not help
     return send_all(app, messages, envelope, "errbacks")
 
 
-def composed(app: App, call: Call) -> Outgoing:
-    """Return the message of a call.
+def composed(app: App, call: Call, envelope: Envelope) -> Outgoing:
+    """Return the message of a call that ``envelope`` asked for; its result is for who sent that.
 
     Raises:
         TypeError, ValueError: its arguments cannot be serialised, or an option is out of range.
     """
-    invocation = app.plan(call.task, call.args, call.kwargs, **call.options)
+    asker = envelope.properties.get("reply_to")
+    options = {"reply_to": asker, **call.options} if isinstance(asker, str) else call.options
+    invocation = app.plan(call.task, call.args, call.kwargs, **options)
     return Outgoing(message=compose(invocation), queue=invocation.queue)

@@ -55,13 +55,21 @@ class Publisher:
         self._idle: list[Any] = []
         self._queues: dict[str, Any] = {}
 
-    def publish(self, message: WireMessage, queue: str, *, policy: Mapping[str, float | None] | None) -> None:
+    def publish(
+        self,
+        message: WireMessage,
+        queue: str,
+        *,
+        policy: Mapping[str, float | None] | None,
+        declare: bool = True,
+    ) -> None:
         """Send ``message`` to ``queue``, which is declared where it does not exist.
 
         Args:
             message: what to send.
             queue: its name; the default exchange is used.
             policy: what to change in `POLICY`; None: try once.
+            declare: False for a queue that is somebody else's; what is sent to one that is gone is lost.
 
         Raises:
             BrokerUnavailable: the broker cannot be reached, or refused it; the message may or may not have arrived.
@@ -73,12 +81,12 @@ class Publisher:
         priority, expiration = properties.pop("priority", 0), properties.pop("expiration", None)
         producer = self._take()
         try:
-            declare = self._declared(producer, queue, again=policy is not None)
+            declared = self._declared(producer, queue, again=policy is not None) if declare else []
             producer.publish(
                 message.body,
                 routing_key=queue,
                 exchange="",
-                declare=declare,
+                declare=declared,
                 content_type=message.content_type,
                 content_encoding=message.content_encoding,
                 headers=dict(message.headers),

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from ..application import Envelope
 from ..errors import BrokerUnavailable, LeaseLost
 from .meta import Meta, record
+from .replies import ReplyStore
+from .results import ResultStore
 
 if TYPE_CHECKING:
     from .app import App
@@ -58,13 +60,21 @@ def store_state(
     return all(_store_patiently(app, meta, envelope) for meta in metas)
 
 
+def write(store: ResultStore, meta: Meta, envelope: Envelope) -> None:
+    """Write a state once: into the store, or to who sent the message. Raises what `ResultStore.store` raises."""
+    if isinstance(store, ReplyStore):
+        store.reply(meta, envelope)
+    else:
+        store.store(meta, fence=envelope.fence)
+
+
 def _store_patiently(app: App, meta: Meta, envelope: Envelope) -> bool:
     deadline, pause = app.clock.monotonic() + PATIENCE, FIRST_PAUSE
     while True:
         try:
             store = app.result_store()
             if store is not None:
-                store.store(meta, fence=envelope.fence)
+                write(store, meta, envelope)
         except LeaseLost:
             raise
         except Exception as exc:  # noqa: BLE001  (a plugin's store: whatever it raises, the slot must live on)
