@@ -120,7 +120,7 @@ def test_a_result_that_came_while_there_was_no_connection_settles_the_redelivery
     proxy.refuse()
     assert result.get(timeout=30) == 1
     proxy.heal()
-    until(lambda: "which has ended here" in worker.log, "the redelivery")
+    until(lambda: "redelivery of" in worker.log, "the redelivery")
     assert worker.stop() == 0, worker.log
     assert site.lines() == [["begun"], ["done"]]
     assert site.queue_size() == 0
