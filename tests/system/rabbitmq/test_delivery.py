@@ -9,6 +9,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -137,8 +138,8 @@ class Node:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.port, distribution = _free_port(), _free_port()
-        config = folder / "rabbitmq.conf"
-        config.write_text("consumer_timeout = 10000\nchannel_tick_interval = 1000\nloopback_users = none\n")
+        config = folder / "advanced.config"
+        config.write_text("[{rabbit, [{consumer_timeout, 10000}, {channel_tick_interval, 1000}]}].\n")
         self.env = {
             **os.environ,
             "HOME": str(folder),
@@ -148,16 +149,13 @@ class Node:
             "RABBITMQ_DIST_PORT": str(distribution),
             "RABBITMQ_MNESIA_BASE": str(folder / "data"),
             "RABBITMQ_LOG_BASE": str(folder / "log"),
-            "RABBITMQ_CONFIG_FILE": str(config),
+            "RABBITMQ_CONFIG_FILE": str(folder / "rabbitmq"),
+            "RABBITMQ_ADVANCED_CONFIG_FILE": str(config),
             "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "plugins"),
             "ERL_EPMD_ADDRESS": "127.0.0.1",
         }
         (folder / "plugins").write_text("[].\n")
         account = pwd.getpwnam("rabbitmq")
-        for parent in [folder, *folder.parents]:
-            if parent == Path("/tmp"):
-                break
-            parent.chmod(parent.stat().st_mode | 0o011)
         os.chown(folder, account.pw_uid, account.pw_gid)
         self.log = (folder / "output").open("w")
         self.process = subprocess.Popen(
@@ -191,18 +189,18 @@ def _free_port() -> int:
 
 
 @pytest.fixture
-def impatient(rabbitmq_url: str, tmp_path: Path, until: Any) -> Iterator[Node]:
+def impatient(rabbitmq_url: str, until: Any) -> Iterator[Node]:
     """A node that takes a channel away from a consumer that has not acknowledged a message for 10 s."""
     if os.geteuid() != 0 or shutil.which("rabbitmq-server") is None:
         pytest.skip("a RabbitMQ of the test's own needs rabbitmq-server on this machine, and root")
-    folder = tmp_path / "node"
-    folder.mkdir()
+    folder = Path(tempfile.mkdtemp(prefix="wk-test-"))  # not below pytest's, which is for one user only
     node = Node(folder)
     try:
         until(node.answers, "the node to answer", 90)
         yield node
     finally:
         node.close()
+        shutil.rmtree(folder)
 
 
 @pytest.mark.timeout(300)
