@@ -144,6 +144,9 @@ def documented(*names: str) -> str:
     """What a command is for, and what it takes."""
     with click.Context(kernel, info_name="kernel", obj=Invocation()) as context:
         found = kernel.get_command(context, names[0]) if names else kernel
+        for name in names[1:]:
+            assert isinstance(found, click.Group)
+            found = found.get_command(context, name)
         assert found is not None
         with click.Context(found, info_name=" ".join(names), parent=context if names else None) as inner:
             usage = " ".join(found.collect_usage_pieces(inner))
@@ -152,8 +155,17 @@ def documented(*names: str) -> str:
     return f"```text\n{' '.join(['kernel', *names, usage])}\n```\n\n{text}\n\n{table(['option', 'meaning'], rows)}"
 
 
+def subcommands(name: str) -> list[str]:
+    with click.Context(kernel, info_name="kernel", obj=Invocation()) as context:
+        found = kernel.get_command(context, name)
+        return found.list_commands(context) if isinstance(found, click.Group) else []
+
+
 def cli_page() -> str:
-    commands = [f"## kernel {name}\n\n{documented(name)}" for name in BUILTINS]
+    commands = []
+    for name in BUILTINS:
+        commands.append(f"## kernel {name}\n\n{documented(name)}")
+        commands += [f"### kernel {name} {below}\n\n{documented(name, below)}" for below in subcommands(name)]
     introduction = """
 Machine output (`--json`) is JSON alone on stdout, `{"schema": 1, "kernel": VERSION, ...}`; keys are only ever added.
 The [exit codes](errors.md#exit-codes) are a page of their own.

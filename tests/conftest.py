@@ -112,7 +112,7 @@ def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 STUCK = re.compile(
-    r"sleep|block|stuck|zombie|limit|kill|terminat|cancel|lie|swallow|outliv|cannot_be_ended|C_WITH", re.IGNORECASE
+    r"sleep|block|stuck|zombie|limit|kill|terminat|cancel|lie|liar|swallow|outliv|cannot_be_ended|C_WITH", re.IGNORECASE
 )
 """What tests are called in which an exception may wait for a thread that runs no Python."""
 

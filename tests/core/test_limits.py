@@ -317,13 +317,12 @@ def test_a_job_that_does_not_end_is_found_stuck_with_its_kill(watch: Callable[..
 
 
 def test_no_limit_is_left_of_a_job_that_has_ended(watch: Callable[..., Watched]) -> None:
-    watched = watch(soft_time_limit=0.05, time_limit=0.06)
-    for _ in range(20):
-        outcome = watched.run(FakeJob())
-        assert outcome is not None
-        assert outcome.kind is OutcomeKind.SUCCEEDED
-    time.sleep(0.15)  # nothing to wait for: this is the time in which something would come
-    assert watched.stuck == []
+    watched = watch(soft_time_limit=60.0, time_limit=61.0)
+    run = run_of(FakeJob())
+    watched.limits.begin(run)
+    assert [deadline.pending for deadline in run._deadlines] == [True, True]
+    watched.limits.end(run)
+    assert [deadline.pending for deadline in run._deadlines] == [False, False]
 
 
 def test_infinite_is_no_limit(watch: Callable[..., Watched]) -> None:

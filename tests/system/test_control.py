@@ -295,3 +295,41 @@ def test_celerys_clients_inspect_and_revoke(
     finally:
         with client.connection() as connection:
             connection.default_channel.queue_delete(queue)
+
+
+def test_quarantine_works_on_rabbitmq(plain_site: Any, rabbitmq: str, client: celery.Celery, until: Any) -> None:
+    site = plain_site
+    site.write(BUSY)
+    queue = f"wk-{uuid.uuid4().hex[:8]}"
+    store = f"sqlite:///{site.folder}/results.db"
+
+    def listed() -> list[str]:
+        done = kernel(site, "-b", rabbitmq, "quarantine", "list", "-Q", queue, "--json")
+        return [row["id"] for row in json.loads(done.stdout)["quarantined"]]
+
+    worker = site.worker("-P", "threads", "-Q", queue, "-b", rabbitmq, "--result-backend", store)
+    try:
+        one, two = (client.send_task("tasks.refuse", queue=queue, compression="zlib").id for _ in range(2))
+        until(lambda: listed() == [one, two], "both to be put aside")
+        assert listed() == [one, two], "listing leaves them where they are"
+        assert worker.stop() == 0, worker.log
+        assert kernel(site, "-b", rabbitmq, "quarantine", "drop", two, "-Q", queue).returncode == 0
+        assert kernel(site, "-b", rabbitmq, "quarantine", "retry", "--all", "-Q", queue).returncode == 0
+        assert listed() == []
+        site.write(BUSY.replace('raise Reject("not today")', 'mark("ran")'))
+        again = site.worker("-P", "threads", "-Q", queue, "-b", rabbitmq, "--result-backend", store)
+        until(lambda: site.lines() == [["ran"]], "the message to be run again")
+        assert again.stop() == 0, again.log
+    finally:
+        with client.connection() as connection:
+            for name in (queue, f"{queue}.quarantine"):
+                connection.default_channel.queue_delete(name)
+
+
+def test_remote_control_that_was_asked_for_is_refused_where_the_broker_cannot_broadcast(plain_site: Any) -> None:
+    site = plain_site
+    site.write(BUSY)
+    worker = site.worker("-P", "solo", ready=False, KERNEL_WORKER_ENABLE_REMOTE_CONTROL="yes")
+    assert worker.wait() == 2, worker.log
+    assert "cannot broadcast: use kernel control" in worker.log
+    assert "Traceback" not in worker.log

@@ -53,6 +53,22 @@ def test_whatever_a_task_raises_fails_that_task_only(site: Any, pool: str) -> No
 
 
 @pytest.mark.parametrize("pool", POOLS)
+def test_a_task_that_changes_the_directory_leaves_the_broker_where_it_is(plain_site: Any, pool: str) -> None:
+    plain_site.write("""
+        @app.task
+        def wander():
+            os.chdir("/")
+            return stay.delay().id
+        @app.task
+        def stay(): return "still here"
+    """)
+    worker = plain_site.worker("-P", pool, "-b", "sqlite:///broker.sqlite3")
+    sent = plain_site.app.send_task("tasks.wander").get(timeout=30)
+    assert plain_site.app.AsyncResult(sent).get(timeout=30) == "still here"
+    assert worker.stop() == 0, worker.log
+
+
+@pytest.mark.parametrize("pool", POOLS)
 def test_a_countdown_is_kept_and_an_expired_task_never_runs(site: Any, pool: str, until: Any) -> None:
     site.write("""
         @app.task

@@ -9,414 +9,111 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .application import (
-        Application as Application,
-    )
-    from .application import (
-        BrokerInfo as BrokerInfo,
-    )
-    from .application import (
-        Envelope as Envelope,
-    )
-    from .application import (
-        Fence as Fence,
-    )
-    from .application import (
-        TaskOptions as TaskOptions,
-    )
-    from .blueprint import (
-        Blueprint as Blueprint,
-    )
-    from .bootsteps import (
-        BlueprintName as BlueprintName,
-    )
-    from .bootsteps import (
-        Step as Step,
-    )
-    from .bootsteps import (
-        StepContext as StepContext,
-    )
-    from .bootsteps import (
-        StepSpec as StepSpec,
-    )
-    from .capabilities import (
-        Capabilities as Capabilities,
-    )
-    from .capabilities import (
-        Effect as Effect,
-    )
-    from .capabilities import (
-        Fitness as Fitness,
-    )
-    from .capabilities import (
-        Stuck as Stuck,
-    )
-    from .capabilities import (
-        Support as Support,
-    )
-    from .clock import (
-        Clock as Clock,
-    )
-    from .clock import (
-        SystemClock as SystemClock,
-    )
-    from .control.registry import (
-        Commands as Commands,
-    )
-    from .declaring import (
-        declare_queue as declare_queue,
-    )
+    from .application import Application, BrokerInfo, Envelope, Fence, TaskOptions
+    from .blueprint import Blueprint
+    from .bootsteps import BlueprintName, Step, StepContext, StepSpec
+    from .capabilities import Capabilities, Effect, Fitness, Stuck, Support
+    from .clock import Clock, SystemClock
+    from .control.registry import Commands
+    from .declaring import declare_queue
     from .errors import (
-        AppNotLoaded as AppNotLoaded,
-    )
-    from .errors import (
-        BrokerUnavailable as BrokerUnavailable,
-    )
-    from .errors import (
-        ControlError as ControlError,
-    )
-    from .errors import (
-        ExitCode as ExitCode,
-    )
-    from .errors import (
-        GraphError as GraphError,
-    )
-    from .errors import (
-        Ignore as Ignore,
-    )
-    from .errors import (
-        JobKilled as JobKilled,
-    )
-    from .errors import (
-        KernelBug as KernelBug,
-    )
-    from .errors import (
-        KernelError as KernelError,
-    )
-    from .errors import (
-        LeaseLost as LeaseLost,
-    )
-    from .errors import (
-        MaxRetriesExceeded as MaxRetriesExceeded,
-    )
-    from .errors import (
-        MessageInvalid as MessageInvalid,
-    )
-    from .errors import (
-        MissingRequirement as MissingRequirement,
-    )
-    from .errors import (
-        OptionNeedsStep as OptionNeedsStep,
-    )
-    from .errors import (
-        OptionRefused as OptionRefused,
-    )
-    from .errors import (
-        PluginBroken as PluginBroken,
-    )
-    from .errors import (
-        PluginConflict as PluginConflict,
-    )
-    from .errors import (
-        PluginError as PluginError,
-    )
-    from .errors import (
-        PluginIncompatible as PluginIncompatible,
-    )
-    from .errors import (
-        PluginNotFound as PluginNotFound,
-    )
-    from .errors import (
-        PoolClosed as PoolClosed,
-    )
-    from .errors import (
-        Reject as Reject,
-    )
-    from .errors import (
-        Retry as Retry,
-    )
-    from .errors import (
-        SettingsError as SettingsError,
-    )
-    from .errors import (
-        SoftTimeLimitExceeded as SoftTimeLimitExceeded,
-    )
-    from .errors import (
-        StepCycle as StepCycle,
-    )
-    from .errors import (
-        StepFailed as StepFailed,
-    )
-    from .errors import (
-        StoreUnavailable as StoreUnavailable,
-    )
-    from .errors import (
-        TaskError as TaskError,
-    )
-    from .errors import (
-        TaskNotRegistered as TaskNotRegistered,
-    )
-    from .errors import (
-        TaskRevoked as TaskRevoked,
-    )
-    from .errors import (
-        TaskSignal as TaskSignal,
-    )
-    from .errors import (
-        TimeLimitExceeded as TimeLimitExceeded,
-    )
-    from .errors import (
-        Unsupported as Unsupported,
-    )
-    from .errors import (
-        UnsupportedOption as UnsupportedOption,
-    )
-    from .errors import (
-        UsageError as UsageError,
-    )
-    from .errors import (
-        WorkerLost as WorkerLost,
+        AppNotLoaded,
+        BrokerUnavailable,
+        ControlError,
+        ExitCode,
+        GraphError,
+        Ignore,
+        JobKilled,
+        KernelBug,
+        KernelError,
+        LeaseLost,
+        MaxRetriesExceeded,
+        MessageInvalid,
+        MissingRequirement,
+        OptionNeedsStep,
+        OptionRefused,
+        PluginBroken,
+        PluginConflict,
+        PluginError,
+        PluginIncompatible,
+        PluginNotFound,
+        PoolClosed,
+        Reject,
+        Retry,
+        SettingsError,
+        SoftTimeLimitExceeded,
+        StepCycle,
+        StepFailed,
+        StoreUnavailable,
+        TaskError,
+        TaskNotRegistered,
+        TaskRevoked,
+        TaskSignal,
+        TimeLimitExceeded,
+        Unsupported,
+        UnsupportedOption,
+        UsageError,
+        WorkerLost,
     )
     from .hookspecs import (
-        CONTRACT as CONTRACT,
+        CONTRACT,
+        AutoscalePolicySpec,
+        ControlCommandSpec,
+        ResultStoreSpec,
+        Start,
+        TransportSpec,
+        kernel_autoscale_policies,
+        kernel_child_exit,
+        kernel_child_init,
+        kernel_choose_loop,
+        kernel_control_commands,
+        kernel_load_app,
+        kernel_loops,
+        kernel_may_start,
+        kernel_pools,
+        kernel_result_stores,
+        kernel_settings,
+        kernel_slot_end,
+        kernel_slot_start,
+        kernel_steps,
+        kernel_task_accepted,
+        kernel_task_finished,
+        kernel_task_received,
+        kernel_transports,
+        kernel_worker_init,
+        kernel_worker_ready,
+        kernel_worker_stopped,
+        kernel_worker_stopping,
     )
-    from .hookspecs import (
-        AutoscalePolicySpec as AutoscalePolicySpec,
-    )
-    from .hookspecs import (
-        ControlCommandSpec as ControlCommandSpec,
-    )
-    from .hookspecs import (
-        ResultStoreSpec as ResultStoreSpec,
-    )
-    from .hookspecs import (
-        Start as Start,
-    )
-    from .hookspecs import (
-        TransportSpec as TransportSpec,
-    )
-    from .hookspecs import (
-        kernel_autoscale_policies as kernel_autoscale_policies,
-    )
-    from .hookspecs import (
-        kernel_child_exit as kernel_child_exit,
-    )
-    from .hookspecs import (
-        kernel_child_init as kernel_child_init,
-    )
-    from .hookspecs import (
-        kernel_choose_loop as kernel_choose_loop,
-    )
-    from .hookspecs import (
-        kernel_control_commands as kernel_control_commands,
-    )
-    from .hookspecs import (
-        kernel_load_app as kernel_load_app,
-    )
-    from .hookspecs import (
-        kernel_loops as kernel_loops,
-    )
-    from .hookspecs import (
-        kernel_may_start as kernel_may_start,
-    )
-    from .hookspecs import (
-        kernel_pools as kernel_pools,
-    )
-    from .hookspecs import (
-        kernel_result_stores as kernel_result_stores,
-    )
-    from .hookspecs import (
-        kernel_settings as kernel_settings,
-    )
-    from .hookspecs import (
-        kernel_slot_end as kernel_slot_end,
-    )
-    from .hookspecs import (
-        kernel_slot_start as kernel_slot_start,
-    )
-    from .hookspecs import (
-        kernel_steps as kernel_steps,
-    )
-    from .hookspecs import (
-        kernel_task_accepted as kernel_task_accepted,
-    )
-    from .hookspecs import (
-        kernel_task_finished as kernel_task_finished,
-    )
-    from .hookspecs import (
-        kernel_task_received as kernel_task_received,
-    )
-    from .hookspecs import (
-        kernel_transports as kernel_transports,
-    )
-    from .hookspecs import (
-        kernel_worker_init as kernel_worker_init,
-    )
-    from .hookspecs import (
-        kernel_worker_ready as kernel_worker_ready,
-    )
-    from .hookspecs import (
-        kernel_worker_stopped as kernel_worker_stopped,
-    )
-    from .hookspecs import (
-        kernel_worker_stopping as kernel_worker_stopping,
-    )
-    from .hub import (
-        Hub as Hub,
-    )
-    from .hub import (
-        HubScope as HubScope,
-    )
-    from .hub import (
-        TimerHandle as TimerHandle,
-    )
-    from .hub import (
-        Timers as Timers,
-    )
-    from .inbox import (
-        Accepted as Accepted,
-    )
-    from .inbox import (
-        Failing as Failing,
-    )
-    from .inbox import (
-        Finished as Finished,
-    )
-    from .inbox import (
-        PoolEvent as PoolEvent,
-    )
-    from .inbox import (
-        PoolInbox as PoolInbox,
-    )
-    from .inbox import (
-        Resized as Resized,
-    )
-    from .job import (
-        Job as Job,
-    )
-    from .job import (
-        Raised as Raised,
-    )
-    from .lazybody import (
-        keep_compressed as keep_compressed,
-    )
-    from .limits import (
-        Limits as Limits,
-    )
-    from .limits import (
-        Run as Run,
-    )
-    from .limits import (
-        ThreadRun as ThreadRun,
-    )
-    from .loop import (
-        Consumer as Consumer,
-    )
-    from .loop import (
-        Drive as Drive,
-    )
-    from .loop import (
-        LoopSpec as LoopSpec,
-    )
-    from .loop import (
-        StopMode as StopMode,
-    )
-    from .loop import (
-        StopRequest as StopRequest,
-    )
-    from .loopcalls import (
-        LoopCalls as LoopCalls,
-    )
-    from .outcome import (
-        Failure as Failure,
-    )
-    from .outcome import (
-        Outcome as Outcome,
-    )
-    from .outcome import (
-        OutcomeKind as OutcomeKind,
-    )
-    from .platforms import (
-        Platform as Platform,
-    )
-    from .plugins.hooks import (
-        Hooks as Hooks,
-    )
-    from .plugins.hooks import (
-        implements as implements,
-    )
-    from .plugins.loading import (
-        Plugins as Plugins,
-    )
+    from .hub import Hub, HubScope, TimerHandle, Timers
+    from .inbox import Accepted, Failing, Finished, PoolEvent, PoolInbox, Resized
+    from .job import Job, Raised
+    from .lazybody import keep_compressed
+    from .limits import Limits, Run, ThreadRun
+    from .loop import Consumer, Drive, LoopSpec, StopMode, StopRequest
+    from .loopcalls import LoopCalls
+    from .outcome import Failure, Outcome, OutcomeKind
+    from .platforms import Platform
+    from .plugins.hooks import Hooks, implements
+    from .plugins.loading import Plugins
     from .pool import (
-        CancelHow as CancelHow,
+        CancelHow,
+        CancelReply,
+        Pool,
+        PoolConfig,
+        PoolListener,
+        PoolSpec,
+        PoolStatistics,
+        Slot,
+        SlotStatistics,
     )
-    from .pool import (
-        CancelReply as CancelReply,
-    )
-    from .pool import (
-        Pool as Pool,
-    )
-    from .pool import (
-        PoolConfig as PoolConfig,
-    )
-    from .pool import (
-        PoolListener as PoolListener,
-    )
-    from .pool import (
-        PoolSpec as PoolSpec,
-    )
-    from .pool import (
-        PoolStatistics as PoolStatistics,
-    )
-    from .pool import (
-        Slot as Slot,
-    )
-    from .pool import (
-        SlotStatistics as SlotStatistics,
-    )
-    from .settings import (
-        Layer as Layer,
-    )
-    from .settings import (
-        Setting as Setting,
-    )
-    from .settings import (
-        Settings as Settings,
-    )
-    from .settings import (
-        Source as Source,
-    )
-    from .settings import (
-        Value as Value,
-    )
-    from .slots import (
-        Slots as Slots,
-    )
-    from .slots import (
-        Ticket as Ticket,
-    )
-    from .status import (
-        Status as Status,
-    )
-    from .status import (
-        WorkerState as WorkerState,
-    )
-    from .tasks.app import (
-        App as App,
-    )
-    from .tasks.results import (
-        AsyncResult as AsyncResult,
-    )
-    from .tasks.results import (
-        ResultStore as ResultStore,
-    )
-    from .tasks.task import (
-        Task as Task,
-    )
-    from .worker import (
-        Worker as Worker,
-    )
+    from .settings import Layer, Setting, Settings, Source, Value
+    from .slots import Slots, Ticket
+    from .status import Status, WorkerState
+    from .tasks.app import App
+    from .tasks.results import AsyncResult, ResultStore
+    from .tasks.task import Task
+    from .worker import Worker
 
 _HOMES = {
     "Application": ".application",

@@ -14,6 +14,9 @@ from . import probe
 def main() -> None:
     """Run the command line of this process and exit with its code."""
     arguments = sys.argv[1:]
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by whoever started us: what is printed goes nowhere
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115, PTH123  (for good)
     if arguments[:1] == ["probe"] and "--help" not in arguments:
         sys.exit(probe.main(arguments[1:]))
     from pathlib import Path
@@ -23,7 +26,7 @@ def main() -> None:
     failure: Exception | None = None
     patched = ""
     try:
-        patched = patch_for(arguments, os.environ, Path.cwd())
+        patched = patch_for(arguments, os.environ, Path())
     except Exception as exc:  # noqa: BLE001  (reported below, when what reports errors may be imported)
         failure = exc
     from .cli.main import run

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import importlib.util
 import sys
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, cast
 from .application import Application
 from .errors import AppNotLoaded
 from .hookspecs import kernel_load_app
+from .suggestions import nearest
 
 if TYPE_CHECKING:
     from .plugins.loading import Plugins
@@ -73,7 +73,10 @@ def is_application(thing: object) -> bool:
 
 def _look_here() -> None:
     """Let imports find the modules of the current directory first, as ``python -m`` does."""
-    here = str(Path.cwd())
+    try:
+        here = str(Path.cwd())
+    except OSError as exc:
+        raise AppNotLoaded(f"the working directory is gone: {exc}\nchange to the directory of the application") from exc
     if here not in sys.path:
         sys.path.insert(0, here)
 
@@ -90,7 +93,9 @@ def _import(module_name: str, asked: str) -> ModuleType:
         if exc.name is not None and (module_name == exc.name or module_name.startswith(f"{exc.name}.")):
             raise AppNotLoaded(f"{asked}: there is no module {exc.name!r}\n{_hint(exc.name)}") from exc
         raise _raised(asked, module_name, exc) from exc
-    except (Exception, SystemExit) as exc:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as exc:
         raise _raised(asked, module_name, exc) from exc
 
 
@@ -126,9 +131,9 @@ def _hint(module_name: str) -> str:
         {path.stem for path in here.glob("*.py")} | {path.parent.name for path in here.glob("*/__init__.py")}
     )
     there = [name for name in there if name.isidentifier()]
-    near = difflib.get_close_matches(module_name, there, n=1)
+    near = nearest(module_name, there)
     if near:
-        return f"did you mean {near[0]!r}?"
+        return f"did you mean {near!r}?"
     if there:
         return f"in {here} there are: {', '.join(there[:6])}{', ...' if len(there) > 6 else ''}"
     return f"there are no Python files in {here}: go where the application is"

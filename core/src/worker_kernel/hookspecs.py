@@ -50,6 +50,9 @@ class TransportSpec:
     """Whether it can be driven by the hub; ``?hub=0`` in the URL denies it."""
     result_backend: bool = False
     """Whether the same URL also names a result store (used when no ``result_backend`` is set)."""
+    local_file: bool = False
+    """Whether the URL's path is a file of this machine: a relative one is made absolute when it is first read, so that
+    a task that changes the working directory does not change the broker."""
 
 
 @attrs.frozen(kw_only=True)
@@ -325,7 +328,8 @@ def kernel_worker_stopping(worker: Worker) -> None:
 def kernel_worker_stopped(worker: Worker, exit_code: int) -> None:
     """All steps are stopped; the process is about to exit.
 
-    When: once per worker, in the main thread; not when the process has to end at once.
+    When: once after each `kernel_worker_init` that did not raise, in the main thread, also where the worker could not
+    boot or its consumer failed; not when the process has to end at once.
     Results: none.
     On error: log.
 

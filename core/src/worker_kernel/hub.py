@@ -70,9 +70,10 @@ class HubScope(Protocol):
 
 
 class Hub(Protocol):
-    """The event loop. Everything runs on the thread that calls `run_once`; only `call_soon` and `wake` may be
-    called from others.
-    """  # noqa: D205
+    """The event loop: file descriptors, timers, and calls from other threads.
+
+    Everything runs on the thread that calls `run_once`; only `call_soon` and `wake` may be called from others.
+    """
 
     timers: Timers
     """Timers that live as long as the hub."""

@@ -32,6 +32,8 @@ log = logging.getLogger("worker_kernel.limits")
 
 _BACKSTOP_MARGIN = 2.0
 """Seconds, beyond the grace, that a busy machine may keep the watchdog waiting before the process is ended."""
+_FIRST_REMINDER, _LONGEST_REMINDER = 0.02, 1.0
+"""Seconds after which what has not arrived is sent once more; doubled each time, up to the second."""
 _NOTHING = object()
 
 
@@ -154,6 +156,10 @@ class Run(abc.ABC):
     def raise_kill(self, reason: str, limit: float | None = None) -> bool:
         """Raise `JobKilled` in the call, once per reason (see there). Returns whether it was sent."""
         return self._send(reason, JobKilled(reason, limit))
+
+    def remind(self) -> bool:
+        """Send once more what was sent and has not arrived, where that may help. Returns whether something was sent."""
+        return False
 
     @property
     def calling(self) -> bool:
@@ -353,8 +359,13 @@ class Limits:
     def cancel(self, run: Run, how: CancelHow) -> None:
         """Kill a run by cancellation; with KILL, one that does not end is stuck after ``limit_grace``."""
         run.raise_kill("cancel")
+        self.remind(run)
         if how is CancelHow.KILL:
             self._allow_grace(run, JobKilled("cancel"))
+
+    def remind(self, run: Run, pause: float = _FIRST_REMINDER) -> None:
+        """See to it that what was just raised in a run arrives, also where its messenger came a moment too early."""
+        self._at(run, self._clock.monotonic() + pause, lambda: self._remind(run, pause))
 
     def stop(self) -> None:
         """End the watchdog. Runs that go on have no limits any more. Idempotent."""
@@ -366,8 +377,13 @@ class Limits:
         if not run.calling:  # `end` may have come first
             deadline.cancel()
 
+    def _remind(self, run: Run, pause: float) -> None:
+        if run.remind():
+            self.remind(run, min(2 * pause, _LONGEST_REMINDER))
+
     def _soft(self, run: Run, limit: float) -> None:
         if run.raise_soft(limit):
+            self.remind(run)
             wait = self._config.limit_grace / 2
             self._at(run, self._clock.monotonic() + wait, lambda: self._look_after_soft(run, limit))
 
@@ -383,6 +399,7 @@ class Limits:
 
     def _hard(self, run: Run, limit: float) -> None:
         run.raise_kill("time_limit", limit)
+        self.remind(run)
         self._allow_grace(run, JobKilled("time_limit", limit))
 
     def _allow_grace(self, run: Run, kill: JobKilled) -> None:

@@ -83,5 +83,5 @@ class Consumer(Protocol):
         ...
 
     def statistics(self) -> Mapping[str, object]:
-        """Return counts for ``info``: requests held, running, settled by fate."""
+        """Return counts for ``info``: requests held, running, settled by fate. Called on the loop's thread."""
         ...

@@ -7,6 +7,8 @@ import traceback as tracebacks
 
 import attrs
 
+from .errors import TaskRevoked
+
 
 class OutcomeKind(enum.StrEnum):
     """The ends a job can have."""
@@ -94,3 +96,13 @@ class Outcome:
     """With FAILED: whether the task had announced this exception in ``throws``."""
     fenced: bool = False
     """The store refused the result because the message's lease has passed to somebody else: do not settle it."""
+
+    @property
+    def failed(self) -> bool:
+        """Whether a pool counts it among its failures: it failed, timed out or was lost."""
+        return self.kind in (OutcomeKind.FAILED, OutcomeKind.TIMED_OUT, OutcomeKind.LOST)
+
+    @classmethod
+    def never_started(cls, job_id: str) -> Outcome:
+        """Return the outcome of a job that was cancelled while it waited in the pool."""
+        return cls(job_id=job_id, kind=OutcomeKind.CANCELLED, failure=Failure.of(TaskRevoked("cancelled")))

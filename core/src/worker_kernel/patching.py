@@ -87,7 +87,7 @@ def effective_pool(argv: Sequence[str], environ: Mapping[str, str], directory: P
         return named[-1]
     if environ.get(VARIABLE):
         return environ[VARIABLE]
-    value = configfile.read(directory or Path.cwd()).values.get(KEY)
+    value = configfile.read(directory or Path()).values.get(KEY)
     return value if isinstance(value, str) else None
 
 

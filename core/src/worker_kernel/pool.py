@@ -184,8 +184,9 @@ class Pool(abc.ABC):
     """Runs jobs in slots.
 
     Life: built as ``PoolClass(config)``, `start`, any number of `submit`, `close`, `stop` or `terminate`. The methods
-    are called from the thread of the loop only; the pool may call its listener from any thread. A method that belongs
-    to a capability which the pool does not declare raises `Unsupported`.
+    are called by one thread at a time: the loop's while the loop runs, the worker's own before and after that (under
+    `serve` these are two); only `statistics` may be called from any thread at any time. The pool may call its listener
+    from any thread. A method that belongs to a capability which the pool does not declare raises `Unsupported`.
     """
 
     capabilities: ClassVar[Capabilities]

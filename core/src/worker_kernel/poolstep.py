@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from threading import Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import attrs
 
@@ -19,7 +18,11 @@ from .pool import Pool, PoolConfig
 from .slots import Slots
 
 if TYPE_CHECKING:
+    from .plugins.hooks import Hooks
     from .worker import Worker
+
+MAX_RESTARTS = 100
+"""Abnormal ends of slots that a pool on the hub bears, as with Celery; a threaded one has no such limit there."""
 
 
 class PoolStep(Step):
@@ -50,7 +53,6 @@ class PoolStep(Step):
 
     def _config(self, worker: Worker, *, threaded: bool) -> PoolConfig:
         settings = worker.settings
-        hooks = worker.hooks
         memory = settings.get_int("worker_max_memory_per_child")
         return PoolConfig(
             limit=worker.concurrency,
@@ -64,7 +66,7 @@ class PoolStep(Step):
             time_limit=settings.get_float("task_time_limit"),
             max_tasks_per_child=settings.get_int("worker_max_tasks_per_child"),
             max_memory_per_child=None if memory is None else memory * 1024,
-            max_restarts=None if threaded else 100,
+            max_restarts=None if threaded else MAX_RESTARTS,
             allow_restart=settings.get_bool("worker_pool_restarts"),
             lost_wait=settings.get_float("worker_lost_wait") or 0.0,
             limit_grace=settings.get_float("worker_limit_grace") or 0.0,
@@ -72,8 +74,8 @@ class PoolStep(Step):
             strategy=settings.get_str("worker_optimization"),
             options={name: settings[name] for name in settings},
             clock=worker.clock,
-            slot_start=_notifier(worker, "start") if hooks.listens(kernel_slot_start) else None,
-            slot_end=_notifier(worker, "end") if hooks.listens(kernel_slot_end) else None,
+            slot_start=_notifier(worker.hooks, kernel_slot_start),
+            slot_end=_notifier(worker.hooks, kernel_slot_end),
         )
 
     def start(self) -> None:
@@ -111,12 +113,19 @@ class PoolStep(Step):
         return self._pool
 
 
-def _notifier(worker: Worker, which: str) -> functools.partial[None]:
-    return functools.partial(_notify, worker, kernel_slot_start if which == "start" else kernel_slot_end)
+class _SlotHook(Protocol):
+    def __call__(self, index: int) -> None: ...
 
 
-def _notify(worker: Worker, hook: object, index: int) -> None:
-    worker.hooks.notify(hook, index=index)  # type: ignore[arg-type]  # one of the two slot hooks
+def _notifier(hooks: Hooks, hook: _SlotHook) -> Callable[[int], None] | None:
+    """Return what tells a hook of a slot's index; None where nobody listens."""
+    if not hooks.listens(hook):
+        return None
+
+    def notify(index: int) -> None:
+        hooks.notify(hook, index=index)
+
+    return notify
 
 
 POOL_STEP = StepSpec(

@@ -32,8 +32,8 @@ class SignalMailbox:
 
     `install` and `restore` belong to the main thread, `read` to one thread at a time, of which there may be any. A
     forked child has the handlers of before `install` from its first moment on, and does not write into its parent's
-    mailbox. On Windows the
-    Python handlers run only when the main thread runs Python, but the numbers arrive all the same.
+    mailbox. On Windows the Python handlers run only when the main thread runs Python, but the numbers arrive all the
+    same.
 
     Args:
         names: signals to receive (``SIGTERM``, ...); those that the platform does not have are left out.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -14,6 +13,7 @@ from . import configfile
 from .errors import SettingsError
 from .masking import masked
 from .settings import Layer, Setting, Settings, Source, Value
+from .suggestions import nearest
 
 PREFIX = "KERNEL_"
 PLUGIN_KEYS = frozenset({"plugins"})
@@ -63,7 +63,7 @@ def read_settings(
     """
     known = {setting.name: setting for setting in declared}
     environment = os.environ if environ is None else environ
-    file = configfile.read(directory or Path.cwd())
+    file = configfile.read(directory or Path())
     problems = list(file.problems)
     warnings = list(file.warnings)
     values = {name: Value(value=setting.default, source=Source(layer=Layer.DEFAULT)) for name, setting in known.items()}
@@ -127,8 +127,8 @@ def _few(names: list[str], limit: int = 6) -> str:
 
 
 def _unknown(given: _Given, known: Mapping[str, Setting]) -> str:
-    near = difflib.get_close_matches(given.name, known, n=1)
-    hint = f"; did you mean {near[0]}?" if near else "; kernel settings lists all"
+    near = nearest(given.name, known)
+    hint = f"; did you mean {near}?" if near else "; kernel settings lists all"
     return f"unknown setting {given.name} ({given.source}){hint}"
 
 

@@ -13,7 +13,7 @@ from .blueprint import Blueprint
 from .bootsteps import BlueprintName
 from .clock import Clock, SystemClock
 from .control.registry import Commands
-from .errors import KernelBug, KernelError, MissingRequirement, StepFailed
+from .errors import ExitCode, KernelBug, KernelError, MissingRequirement, StepFailed
 from .hookspecs import kernel_choose_loop, kernel_worker_init, kernel_worker_stopped
 from .inbox import PoolInbox
 from .loop import Consumer, LoopSpec, StopMode, StopRequest
@@ -170,7 +170,22 @@ class Worker:
 
     def _run(self) -> int:
         self.hooks.call(kernel_worker_init, worker=self)
-        self.app.check_result_store()
+        try:
+            self.app.check_result_store()
+            self._boot()
+            try:
+                self._consume()
+            finally:
+                self._shut_down()
+        except BaseException as exc:
+            self.exit_code = exc.exit_code if isinstance(exc, KernelError) else ExitCode.FAULT
+            raise
+        finally:
+            self.app.close()
+            self.hooks.notify(kernel_worker_stopped, worker=self, exit_code=self.exit_code)
+        return self.exit_code
+
+    def _boot(self) -> None:
         try:
             self.blueprint.create()
             self.blueprint.start()
@@ -178,17 +193,13 @@ class Worker:
             if isinstance(exc.__cause__, KernelError):
                 raise exc.__cause__ from None  # it says what to do, and has the better exit code
             raise
-        try:
-            self._consume()
-        finally:
-            self.blueprint.close()
-            if self.stop_request is not None and self.stop_request.mode is StopMode.COLD:
-                self.blueprint.terminate()
-            else:
-                self.blueprint.stop()
-            self.app.close()
-        self.hooks.notify(kernel_worker_stopped, worker=self, exit_code=self.exit_code)
-        return self.exit_code
+
+    def _shut_down(self) -> None:
+        self.blueprint.close()
+        if self.stop_request is not None and self.stop_request.mode is StopMode.COLD:
+            self.blueprint.terminate()
+        else:
+            self.blueprint.stop()
 
     def _consume(self) -> None:
         consumer = self.blueprint.component("consumer")

@@ -71,6 +71,7 @@ def test_in_an_empty_directory_that_is_said(write_modules: WriteModules, plugins
     [
         ("1 / 0\n", "ZeroDivisionError: division by zero (wk_raises.py:1)"),
         ("import sys\nsys.exit(3)\n", "SystemExit: 3 (wk_raises.py:2)"),
+        ("raise BaseException('odd')\n", "BaseException: odd (wk_raises.py:1)"),
         ("import wk_never_there\n", "ModuleNotFoundError: No module named 'wk_never_there' (wk_raises.py:1)"),
         ("def f(:\n", "SyntaxError: invalid syntax (wk_raises.py:1)"),
     ],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -34,6 +35,17 @@ def test_it_shows_each_pool_that_is_named() -> None:
 
 def test_it_takes_every_installed_pool_by_default() -> None:
     assert {"solo", "threads"} <= set(demo.installed_pools())
+
+
+def test_a_pool_that_cannot_be_used_is_left_out_and_ends_nothing(importable: Any) -> None:
+    importable.pool("acme")
+    importable.pool("acme_rival", dist="rival")
+    importable.pool("acme_rival", dist="other-rival")
+    importable.install("acme-broken", "[worker_kernel.pools]\nthis is no entry point\n")
+    pools = demo.installed_pools()
+    assert pools == sorted(pools)
+    assert {"acme", "solo"} <= set(pools)
+    assert "acme_rival" not in pools
 
 
 def test_without_any_pool_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

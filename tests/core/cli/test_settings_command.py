@@ -36,6 +36,13 @@ def test_every_setting_is_a_record_with_stable_keys(run: Run) -> None:
         ]
 
 
+def test_what_an_application_prints_does_not_spoil_the_json(run: Run, project: Path) -> None:
+    (project / "chatty.py").write_text("print('hello')\nfrom worker_kernel import App\napp = App('chatty')\n")
+    done = run("settings", "--json", "-A", "chatty")
+    assert json.loads(done.stdout)["schema"] == 1
+    assert "hello" in done.stderr
+
+
 def test_the_source_of_each_value_is_shown(run: Run, project: Path) -> None:
     (project / "pyproject.toml").write_text("[tool.kernel]\nworker_grace = inf\n")
     done = run("settings", "--given", KERNEL_WORKER_CONCURRENCY="3", KERNEL_BROKER_URL="redis://u:geheim@h")

@@ -17,6 +17,7 @@ from worker_kernel.tasks.publishing import IDLE_LIMIT, Publisher, default_queue
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from tests.core.tasks.conftest import Lab
 
@@ -91,6 +92,64 @@ def test_a_url_that_nobody_serves_is_a_usage_error_without_passwords(url: str, w
     with pytest.raises(UsageError, match=words) as caught:
         locate(url or " ", TRANSPORTS)
     assert "secret" not in str(caught.value)
+
+
+def test_a_kombu_transport_whose_library_is_missing_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "wk_test_tripping.py").write_text("library = None\nclass Transport(library.Client): ...\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    TRANSPORT_ALIASES["tripping"] = "wk_test_tripping:Transport"
+    try:
+        with pytest.raises(UsageError, match=r"(?s)library that is not installed.*pip install 'kombu\[tripping\]'"):
+            locate("tripping://", {})
+    finally:
+        del TRANSPORT_ALIASES["tripping"]
+
+
+LOCAL = TransportSpec(
+    schemes=("local",),
+    alias="wk-local",
+    transport="kombu.transport.memory:Transport",
+    asynchronous=True,
+    result_backend=True,
+    local_file=True,
+)
+
+
+@pytest.mark.parametrize(
+    ("rest", "place"),
+    [
+        ("/jobs.db", "/work%20of%20mine/jobs.db"),
+        ("/sub%20dir/jobs.db?a=1", "/work%20of%20mine/sub%20dir/jobs.db?a=1"),
+        ("//var/jobs.db", None),
+        ("/:memory:", None),
+        ("/", None),
+        ("host/jobs.db", None),
+    ],
+)
+def test_a_local_file_is_the_one_of_the_directory_of_then(
+    rest: str, place: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = tmp_path / "work of mine"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    found = locate(f"local://{rest}", {"local": LOCAL})
+    expected = rest if place is None else f"/{tmp_path.as_posix()}{place}"
+    assert found.urls == (f"wk-local://{expected}",)
+    assert found.store_url == f"local://{expected}"
+    assert found.info.url == f"local://{rest}", "shown as it was written"
+
+
+def test_a_local_file_in_a_directory_that_is_gone_is_a_usage_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    with pytest.raises(UsageError, match="there is none"):
+        locate("local:///jobs.db", {"local": LOCAL})
 
 
 @pytest.mark.parametrize("alias", ["redis", "mine", "wk-taken"])

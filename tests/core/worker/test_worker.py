@@ -132,6 +132,28 @@ def test_life_hooks_are_called_once_in_order(scene: Any) -> None:
     assert seen == ["init", ("stopped", 0)]
 
 
+def test_a_worker_that_cannot_boot_closes_its_application_and_says_that_it_has_stopped(scene: Any) -> None:
+    seen: list[int] = []
+
+    class Watcher:
+        @staticmethod
+        @implements(kernel_worker_stopped)
+        def stopped(exit_code: int) -> None:
+            seen.append(exit_code)
+
+    worker = scene.worker()
+    worker.hooks.manager.register(Watcher())
+
+    def refuse() -> None:
+        raise BrokerUnavailable("gone")
+
+    worker.blueprint.start = refuse
+    with pytest.raises(BrokerUnavailable):
+        worker.run()
+    assert worker.app.calls[-1] == "close"
+    assert seen == [BrokerUnavailable.exit_code]
+
+
 def test_with_win32_faked_synloop_is_chosen(scene: Any) -> None:
     worker = scene.worker(platform=Platform(name="win32", cpus=2, stop_signals={"SIGTERM": "warm"}))
     assert worker.loop_spec.name == "synloop"

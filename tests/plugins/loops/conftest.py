@@ -40,7 +40,8 @@ from worker_kernel import (
 )
 from worker_kernel.settings import Layer
 from worker_loops.connection import Generation
-from worker_loops.desk import Desk, PoolMap
+from worker_loops.desk import Desk
+from worker_loops.pools import PoolMap
 
 ABLE = Capabilities(
     concurrency=Support.NATIVE, soft_time_limit=Support.NATIVE, time_limit=Support.NATIVE, cancel=Support.NATIVE

@@ -335,3 +335,62 @@ def test_a_compressed_body_reaches_the_job_compressed(rig: Any) -> None:
     ((compression, body),) = seen
     assert compression == "application/x-gzip"
     assert len(body) < 100
+
+
+def test_the_status_says_whether_messages_are_taken_and_how_the_stop_goes(rig: Any) -> None:
+    r = rig()
+    seen: list[tuple[str, bool]] = []
+    r.worker.status.watch(lambda now: seen.append((str(now.state), now.ready)))
+    r.broker.send("1")
+    end = lambda: r.pool.finish(r.pool.jobs[0], OutcomeKind.SUCCEEDED)  # noqa: E731
+    r.script(lose, nothing, r.stop, nothing, end)
+    r.consumer.run()
+    assert seen == [("running", True), ("running", False), ("running", True), ("quiet", False), ("draining", False)]
+    assert "cable pulled" not in r.worker.status.snapshot().reason
+
+
+def test_the_watchdog_has_the_connection_made_anew(rig: Any) -> None:
+    r = rig()
+    r.broker.send("1")
+    r.script(
+        nothing,
+        lambda: r.consumer.rebuild("nothing arrives"),
+        lambda: r.pool.finish(r.pool.jobs[0], OutcomeKind.SUCCEEDED),
+        nothing,
+        r.stop,
+    )
+    r.consumer.run()
+    assert r.consumer.generations == 2
+    assert len(r.broker.connections) == 2
+
+
+def test_it_could_take_a_message_only_while_it_consumes_with_a_slot_free(rig: Any) -> None:
+    r = rig()
+    answers: list[bool] = [r.consumer.could_take]
+
+    def look() -> None:
+        answers.append(r.consumer.could_take)
+
+    for one in "12":
+        r.broker.send(one)
+
+    def end() -> None:
+        for job in list(r.pool.jobs):
+            r.pool.finish(job, OutcomeKind.SUCCEEDED)
+
+    r.script(look, nothing, nothing, look, end, look, r.stop)
+    r.consumer.run()
+    look()
+    assert answers == [False, True, False, True, False]
+
+
+def test_a_queue_that_is_added_is_consumed_from_on_later_connections_as_well(rig: Any) -> None:
+    r = rig()
+    other = Broker(None)
+    other.send("1")
+    r.script(lambda: r.consumer.add_queue(other.queue), lose, nothing, nothing)
+    r.script(lambda: r.pool.finish(r.pool.jobs[0], OutcomeKind.SUCCEEDED), nothing)
+    r.script(lambda: r.consumer.cancel_queue(other.queue), lambda: other.send("2"), nothing, r.stop)
+    r.consumer.run()
+    assert list(r.consumer.queues) == [r.broker.queue]
+    assert other.left() == 1

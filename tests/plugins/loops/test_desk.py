@@ -197,8 +197,10 @@ def test_a_report_that_cannot_be_stored_is_tried_again(office: Any, message: Any
     o.end(OutcomeKind.TIMED_OUT, stored=False)
     o.end(OutcomeKind.TIMED_OUT, stored=False)
     assert (o.pool.jobs, m.fates) == ([], [])
+    assert o.desk.flow.window == 3, "it waits without a slot"
     o.clock.now += 6
     o.timers.fire()
+    assert o.desk.flow.window == 2
     o.end(OutcomeKind.TIMED_OUT)
     assert m.fates == ["ack"]
 

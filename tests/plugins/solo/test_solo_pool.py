@@ -116,6 +116,32 @@ def test_a_sleep_is_interrupted(limit: str) -> None:
     serve(scenario, limit_grace=PATIENCE)
 
 
+@pytest.mark.parametrize("ended", ["cancel", "terminate"])
+def test_a_signal_that_comes_just_before_the_sleep_is_sent_again(ended: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[int] = []
+    kill = signal.pthread_kill
+
+    def kill_from_the_second_time_on(thread: int, number: int) -> None:
+        sent.append(number)
+        if len(sent) > 1:
+            kill(thread, number)
+
+    monkeypatch.setattr("worker_pool_solo.signals.signal.pthread_kill", kill_from_the_second_time_on)
+
+    def scenario(served: Served) -> None:
+        job = served.submit(body=lambda job: time.sleep(60))
+        assert job.started.wait(PATIENCE)
+        if ended == "cancel":
+            served.pool.cancel(job.id, CancelHow.RAISE)
+        else:
+            served.pool.terminate()
+        served.listener.wait_outcome(job.id)
+        assert isinstance(job.raised, JobKilled), "it was interrupted, not given up"
+
+    serve(scenario, limit_grace=PATIENCE)
+    assert len(sent) >= 2
+
+
 def test_the_signal_s_handler_is_put_back() -> None:
     before = signal.getsignal(signal.SIGURG)
     during: list[object] = []

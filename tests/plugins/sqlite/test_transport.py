@@ -247,6 +247,7 @@ def test_a_quarantined_message_lies_unread_in_its_place_with_the_reason(connect:
     assert size(other) == 0
     moved = other.default_channel.basic_get("q.quarantine")
     assert moved.payload == {"n": 1}
+    assert isinstance(moved.headers.pop("x-kernel-quarantined-at"), float)
     assert moved.headers == {"id": "t", "x-kernel-quarantine": "poison"}
 
 

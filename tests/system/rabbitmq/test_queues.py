@@ -29,12 +29,12 @@ def test_a_queue_that_exists_is_used_as_it_is(
     rabbit: Any, rabbit_site: Callable[..., Any], there: str, wanted: str
 ) -> None:
     site = rabbit_site(wanted)
-    arguments = {
+    kinds: dict[str, dict[str, object]] = {
         "classic": {},
         "quorum": {"x-queue-type": "quorum"},
         "limited": {"x-max-length": 1000},
-    }[there]
-    rabbit.declare(site.queue, **arguments)
+    }
+    rabbit.declare(site.queue, **kinds[there])
     site.write(ADD)
     worker = site.worker("-P", "threads", "-c", "2")
     assert [site.app.send_task("tasks.add", (n, 1)).get(timeout=30) for n in range(5)] == [1, 2, 3, 4, 5]

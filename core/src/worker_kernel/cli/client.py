@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -40,7 +42,7 @@ def open_client(invocation: Invocation) -> Client:
     from ..tasks.app import App
 
     plugins = Plugins.load(safe_mode=invocation.safe_mode)
-    app = load_app(invocation.app, plugins) if invocation.app else None
+    app = load_named_app(invocation, plugins)
     settings, warnings = read_settings(
         [*CORE_SETTINGS, *plugins.settings],
         app={} if app is None else app.declared_settings(),
@@ -52,6 +54,18 @@ def open_client(invocation: Invocation) -> Client:
     sender = app if isinstance(app, App) else App("kernel")
     sender.configure(settings, plugins, join_blocks=False)
     return Client(app=app, sender=sender)
+
+
+def load_named_app(invocation: Invocation, plugins: Plugins) -> Application | None:
+    """Load what ``-A`` names, if anything. What its modules print goes to stderr: stdout is the command's alone.
+
+    Raises:
+        AppNotLoaded: it cannot be had.
+    """
+    if not invocation.app:
+        return None
+    with contextlib.redirect_stdout(sys.stderr):
+        return load_app(invocation.app, plugins)
 
 
 def describe(result: AsyncResult) -> dict[str, object]:

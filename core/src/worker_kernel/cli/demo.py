@@ -90,17 +90,19 @@ def command(count: int, pools: str | None, patience: float) -> None:
 
 
 def installed_pools() -> list[str]:
-    """Return the names of the installed pools, sorted; nothing is imported.
+    """Return the names of the installed pools that can be used, sorted; nothing is imported.
 
     Raises:
         PluginNotFound: there is none.
     """
-    from importlib.metadata import entry_points
+    from ..plugins.discovery import discover
+    from ..plugins.found import USABLE, Kind
+    from ..plugins.selection import Selection
 
-    names = sorted(set(entry_points(group="worker_kernel.pools").names))
+    names = [row.name for row in Selection().apply(discover()) if row.kind is Kind.POOL and row.status in USABLE]
     if not names:
         raise PluginNotFound("no pool is installed\nto get the usual ones: pip install 'worker-kernel[standard]'")
-    return names
+    return sorted(names)
 
 
 def run_pool(pool: str, count: int, folder: Path, patience: float) -> Run:

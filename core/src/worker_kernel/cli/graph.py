@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import sys
 from collections.abc import Callable, Iterable, Mapping
 
 import attrs
@@ -14,7 +16,7 @@ from ..errors import UsageError
 from ..graph import Edge, EdgeKind, Order
 from ..plugins.discovery import kernel_version
 from ..plugins.loading import Plugins
-from ..plugins.selection import did_you_mean
+from ..suggestions import did_you_mean
 from ..worker import Worker
 from .invocation import Invocation
 from .output import SCHEMA
@@ -88,7 +90,8 @@ def _worker(app_name: str | None, command_line: Mapping[str, tuple[str, object]]
 
     plugins = Plugins.load(safe_mode=safe_mode)
     if app_name:
-        boot = prepare(app_name, plugins=plugins, command_line=command_line)
+        with contextlib.redirect_stdout(sys.stderr):  # what the application prints is no part of the picture
+            boot = prepare(app_name, plugins=plugins, command_line=command_line)
         return Worker(boot.app, boot.settings, plugins, pool=boot.pool, platform=boot.platform)
     settings, _ = read_settings([*CORE_SETTINGS, *plugins.settings], command_line=command_line)
     platform = current()

@@ -121,7 +121,7 @@ def _with_pool(selection: Selection, pool: str | None, found: Sequence[Found]) -
     if pool is None:
         pool, given = os.environ.get(patching.VARIABLE), patching.VARIABLE
     if not pool:
-        file = configfile.read(Path.cwd())
+        file = configfile.read(Path())
         value = file.values.get(patching.KEY)
         pool, given = (value, file.location(patching.KEY)) if isinstance(value, str) else (None, "")
     if not pool:

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import copy
-import difflib
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NoReturn
@@ -15,6 +14,7 @@ import attrs
 import click
 
 from ..errors import PluginBroken, PluginConflict, PluginError, PluginIncompatible, PluginNotFound
+from ..suggestions import did_you_mean
 from .invocation import Invocation, said_before, shared_options
 from .report import report
 
@@ -98,8 +98,7 @@ class KernelGroup(click.Group):
         """Find the command; an unknown one is answered with the nearest name."""
         name = args[0]
         if name not in BUILTINS and name not in _plugin_commands(ctx):
-            near = difflib.get_close_matches(name, self.list_commands(ctx), n=1)
-            ctx.fail(f"there is no command {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
+            ctx.fail(f"there is no command {name!r}{did_you_mean(name, self.list_commands(ctx))}")
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -11,6 +11,7 @@ from ..errors import ExitCode, KernelError
 
 LINES = 5
 """An error that a user can cause is never longer."""
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
 ABORTED = 130
 """The shells' exit code for a command ended by an interrupt; a worker ends by itself before that."""
 
@@ -56,6 +57,9 @@ def message(exc: BaseException) -> list[str]:
         lines = [*exc.format_message().splitlines(), f"{path} --help says what there is"]
     elif isinstance(exc, click.ClickException):
         lines = exc.format_message().splitlines()
+    elif isinstance(exc, OSError) and exc.errno in _NO_ROOM:
+        lines = [f"what there is to tell could not be written: {exc.strerror}"]
+        lines += ["free some space, or send the output elsewhere"]
     else:
         lines = [f"unexpected {type(exc).__name__}: {' '.join(str(exc).split())[:200]}"]
         lines += ["this is a fault of worker-kernel or of a plugin: please report it with what --traceback shows"]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import click
 
-from ..apploader import load_app
 from ..core_settings import CORE_SETTINGS
 from ..masking import masked
 from ..plugins.loading import Plugins
 from ..settings import Settings
 from ..sources import read_settings
+from .client import load_named_app
 from .invocation import Invocation
 from .output import columns, echo_json, plain
 
@@ -24,7 +24,7 @@ def command(invocation: Invocation, as_json: bool, only_given: bool) -> None:
     Passwords are masked. What the worker makes of the values on a pool, its banner says.
     """
     plugins = Plugins.load(safe_mode=invocation.safe_mode)
-    app = load_app(invocation.app, plugins) if invocation.app else None
+    app = load_named_app(invocation, plugins)
     settings, warnings = read_settings(
         [*CORE_SETTINGS, *plugins.settings],
         app=app.declared_settings() if app is not None else None,

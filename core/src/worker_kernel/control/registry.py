@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import concurrent.futures
-import difflib
 import inspect
 import logging
 from collections.abc import Callable, Mapping
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import ControlError, KernelError
 from ..hookspecs import ControlCommandSpec
+from ..suggestions import did_you_mean
 
 if TYPE_CHECKING:
     from ..worker import Worker
@@ -76,8 +76,7 @@ class Commands:
             dist = self._worker.plugins.install_hint(AWAITED[name])
             remedy = f": pip install {dist}" if dist else ""
             raise ControlError("refused", f"{name} needs the step {AWAITED[name]!r}, which no plugin provides{remedy}")
-        near = difflib.get_close_matches(name, self._specs, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else "; the command 'commands' lists what there is"
+        hint = did_you_mean(name, self._specs) or "; the command 'commands' lists what there is"
         raise ControlError("unknown command", f"there is no command {name!r}{hint}")
 
     def _function(self, spec: ControlCommandSpec) -> Callable[..., object]:

@@ -22,6 +22,7 @@ from ..hookspecs import ControlCommandSpec, ResultStoreSpec, TransportSpec
 from ..loop import LoopSpec
 from ..pool import Pool, PoolSpec
 from ..settings import Setting
+from ..suggestions import did_you_mean
 from .declarations import Declared
 from .discovery import discover, sort_key
 from .found import FAULTY, USABLE, Found, Kind, Status
@@ -29,7 +30,7 @@ from .hints import ALIASES, distribution_of
 from .hooks import Hooks
 from .importing import describe, load_object, missing_module
 from .quarantine import load_all
-from .selection import Selection, choice, did_you_mean
+from .selection import Selection, choice
 
 T = TypeVar("T")
 

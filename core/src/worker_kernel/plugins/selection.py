@@ -9,7 +9,6 @@ commas or blanks), then from what the command line names; of two words on one pl
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 from collections import defaultdict
@@ -20,6 +19,7 @@ import attrs
 from packaging.utils import canonicalize_name
 
 from .. import configfile
+from ..suggestions import did_you_mean
 from .discovery import sort_key
 from .found import USABLE, Found, Kind, Status
 from .hints import distribution_of
@@ -170,19 +170,13 @@ def choice(
     *, environ: Mapping[str, str] | None = None, directory: Path | None = None, safe_mode: bool = False
 ) -> tuple[Selection, tuple[str, ...]]:
     """Read the choice of plugins of the configuration file and of ``KERNEL_PLUGINS``, with a sentence per problem."""
-    file = configfile.read(directory or Path.cwd())
+    file = configfile.read(directory or Path())
     return Selection.read(
         environ=os.environ if environ is None else environ,
         configured=file.values.get("plugins", ()),
         location=f"plugins ({file.location('plugins')})",
         safe_mode=safe_mode,
     )
-
-
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return ``; did you mean 'x'?`` where a known name is near, else ``""``."""
-    near = difflib.get_close_matches(name, sorted(set(known)), n=1)
-    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 def _remedy(word: Word, rows: Iterable[Found]) -> str:

@@ -62,7 +62,7 @@ def decode(envelope: Envelope, accept: Collection[str]) -> Body:
             raw = body.encode(envelope.content_encoding) if isinstance(body, str) else bytes(body)
             body = inflate(raw, str(compression))
         value = serialization.loads(body, envelope.content_type, envelope.content_encoding, accept=set(accept))
-    except (Exception, RecursionError) as exc:
+    except Exception as exc:
         raise MessageInvalid(f"the body of the message cannot be decoded: {exc}"[:1000]) from exc
     if not isinstance(value, (list, tuple)) or len(value) != 3:
         raise MessageInvalid(f"the body of the message is not [args, kwargs, embed] but {_shape(value)}")

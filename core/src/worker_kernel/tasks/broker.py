@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from urllib.parse import quote, unquote
 
 import attrs
 
@@ -12,6 +13,7 @@ from ..application import BrokerInfo
 from ..errors import PluginConflict, UsageError
 from ..hookspecs import TransportSpec
 from ..masking import masked
+from ..suggestions import nearest
 
 DEFAULT_URL = "sqlite:///worker-kernel.sqlite3"
 """The embedded broker: a file in the directory of now."""
@@ -92,6 +94,8 @@ def _serve(url: str, transports: Mapping[str, TransportSpec]) -> _Served:
             store_url=None,
         )
     _register(spec)
+    if spec.local_file:
+        rest = _absolute(url, rest)
     return _Served(
         url=f"{spec.alias}://{rest}",
         scheme=scheme,
@@ -122,6 +126,22 @@ def _without_hub(url: str, rest: str) -> tuple[str, bool]:
     return place + (question if kept else "") + "&".join(kept), allowed
 
 
+def _absolute(url: str, rest: str) -> str:
+    """Return the URL's rest with a relative path made absolute: connections are made again wherever a task has gone."""
+    place, question, query = rest.partition("?")
+    path = unquote(place[1:])
+    if not place.startswith("/") or not path or path.startswith(":memory:") or Path(path).is_absolute():
+        return rest
+    try:
+        here = quote(Path.cwd().as_posix())
+    except OSError as exc:
+        raise UsageError(
+            f"the URL {masked(url)!r} is relative to the working directory, and there is none: {exc}\n"
+            "change to a directory that exists, or write an absolute path"
+        ) from exc
+    return f"/{here.rstrip('/')}/{place[1:]}{question}{query}"
+
+
 def _register(spec: TransportSpec) -> None:
     from kombu.transport import TRANSPORT_ALIASES
 
@@ -140,7 +160,7 @@ def _kombu_asynchronous(scheme: str, transports: Mapping[str, TransportSpec]) ->
         raise UsageError(_unknown(scheme, [*transports, *TRANSPORT_ALIASES]))
     try:
         transport = get_transport_cls(scheme)
-    except ImportError as exc:
+    except (ImportError, AttributeError) as exc:  # kombu's Redis module, for one, trips over the None it put there
         raise UsageError(
             f"the broker scheme {scheme!r} needs a library that is not installed: {exc}\n"
             f"install it: pip install 'kombu[{scheme}]'"
@@ -150,6 +170,6 @@ def _kombu_asynchronous(scheme: str, transports: Mapping[str, TransportSpec]) ->
 
 def _unknown(scheme: str, known: Sequence[str]) -> str:
     names = sorted({name for name in known if not name.startswith(ALIAS_PREFIX)})
-    close = difflib.get_close_matches(scheme, names, n=1)
-    hint = f"did you mean {close[0]}://?" if close else "kombu and the installed plugins do not know it"
+    close = nearest(scheme, names)
+    hint = f"did you mean {close}://?" if close else "kombu and the installed plugins do not know it"
     return f"no transport serves the broker scheme {scheme!r}: {hint}\nsee kernel list-plugins for what is installed"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 import socket
 import threading
@@ -15,6 +14,7 @@ from ..errors import PluginBroken, SettingsError, StoreUnavailable, UsageError
 from ..masking import masked
 from ..plugins.loading import Plugins
 from ..settings import Settings
+from ..suggestions import nearest
 from .broker import Address, locate, store_location
 from .publishing import Publisher, default_queue
 from .replies import ReplyStore
@@ -164,8 +164,8 @@ class Configuration:
 
 
 def _no_store(scheme: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(scheme, known, n=1)
-    hint = f"did you mean {close[0]}://?" if close else f"installed: {', '.join(known) or 'none'}"
+    close = nearest(scheme, known)
+    hint = f"did you mean {close}://?" if close else f"installed: {', '.join(known) or 'none'}"
     return (
         f"there is no result store for {scheme}:// ({hint})\n"
         f"set result_backend (--result-backend) to another, or to {STORELESS}:// to keep no results"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import os
 import reprlib
@@ -14,6 +13,8 @@ from typing import Any, TypedDict, Unpack
 
 import attrs
 from kombu import serialization
+
+from ..suggestions import did_you_mean
 
 REPR_LIMIT = 1024
 """Most characters of a ``repr`` that goes into a message or a log line."""
@@ -325,8 +326,8 @@ def seconds(name: str, options: Mapping[str, Any]) -> float | None:
 
 
 def _did_you_mean(name: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(name, sorted(known), n=1)
-    return f"; did you mean {close[0]!r}?" if close else f"; known are {', '.join(sorted(known))}"
+    names = sorted(known)
+    return did_you_mean(name, names) or f"; known are {', '.join(names)}"
 
 
 def _known() -> list[str]:

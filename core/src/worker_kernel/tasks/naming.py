@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import sys
 from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
+
+from .. import suggestions
 
 
 def task_name(module: str, function: str, app_name: str | None) -> str:
@@ -40,7 +41,7 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
     """Return the task that ``name`` may have been meant to be: one that ends like it, or the most similar."""
     names = sorted(known)
     endings = [one for one in names if one.endswith(f".{name}")]
-    return endings[0] if endings else next(iter(difflib.get_close_matches(name, names, n=1)), None)
+    return endings[0] if endings else suggestions.nearest(name, names)
 
 
 def _main_name(app_name: str | None) -> str:

@@ -6,12 +6,14 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import attrs
 import pytest
 
-from ..capabilities import Effect, Stuck
+from ..capabilities import Effect, LimitTable, Stuck
 from ..errors import JobKilled, SoftTimeLimitExceeded
 from ..outcome import OutcomeKind
 from .bench import GRACE, Bench, PoolMaker, on_pool, with_bench
@@ -25,8 +27,6 @@ DEADLINE = 12.0
 
 _HERE = (Stuck.YIELDS, Stuck.BUSY)
 """The kinds that can be let go, and so may be tried in the test's own process."""
-
-each_kind = pytest.mark.parametrize("kind", list(Stuck), ids=lambda kind: kind.name)
 
 
 @attrs.frozen(kw_only=True)
@@ -60,17 +60,64 @@ class Seen:
 class LimitPromises(PoolMaker):
     """The part of `PoolContract` about limits and about ends by force."""
 
-    @each_kind
-    def test_the_soft_limit_has_its_declared_effect(self, kind: Stuck) -> None:
+    def test_the_soft_limit_has_its_declared_effect(self) -> None:
         table = self.capabilities.soft_effects
         if not self.supports("soft_time_limit"):
             assert not table, "soft_time_limit is refused, but has declared effects"
             return
-        effect = table.get(kind)
-        assert effect in (Effect.RAISED, Effect.UNDELIVERABLE), f"{kind}: a soft limit cannot come to {effect}"
-        if effect is Effect.RAISED and kind in _HERE:
-            with_bench(self, lambda bench: self._soft_limit_is_raised(bench, kind))
+        assert set(table) == set(Stuck), "a soft limit that is not refused has an effect on each kind of stuck task"
+        assert set(table.values()) <= {Effect.RAISED, Effect.UNDELIVERABLE}, "a soft limit ends nothing by force"
+        self._try_each_kind(table, self._soft_limit_here, self._soft_limit_in_a_child)
+
+    def test_the_hard_limit_has_its_declared_effect(self) -> None:
+        table = self.capabilities.hard_effects
+        if not self.supports("time_limit"):
+            assert not table, "time_limit is refused, but has declared effects"
             return
+        assert set(table) == set(Stuck), "a hard limit that is not refused has an effect on each kind of stuck task"
+        assert Effect.UNDELIVERABLE not in table.values(), "a hard limit ends every task"
+        self._try_each_kind(table, self._hard_limit_here, self._hard_limit_in_a_child)
+
+    def _try_each_kind(
+        self,
+        table: LimitTable,
+        here: Callable[[Bench, Stuck], None],
+        in_a_child: Callable[[Stuck, Effect], None],
+    ) -> None:
+        """Try each row of a limits table: side by side where it takes a child process, else one after the other.
+
+        Raises:
+            AssertionError: a row does not hold; it says which.
+        """
+        wrong: dict[str, BaseException] = {}
+
+        def attempt(kind: Stuck) -> None:
+            try:
+                in_a_child(kind, table[kind])
+            except BaseException as error:
+                wrong[kind] = error
+
+        harmless = [kind for kind in _HERE if table[kind] is Effect.RAISED]
+        with ThreadPoolExecutor(len(Stuck)) as executor:
+            attempts = executor.map(attempt, [kind for kind in Stuck if kind not in harmless])
+            for kind in harmless:
+                try:
+                    with_bench(self, lambda bench, kind=kind: here(bench, kind))  # type: ignore[misc]
+                except AssertionError as error:
+                    wrong[kind] = error
+            list(attempts)
+        if wrong:
+            raise AssertionError(
+                "\n".join(f"{kind}, declared as {table[Stuck(kind)]}: {wrong[kind]}" for kind in wrong)
+            )
+
+    def _soft_limit_here(self, bench: Bench, kind: Stuck) -> None:
+        job = bench.submit(body=stuck_task(kind), soft_time_limit=LIMIT)
+        assert bench.outcome(job).kind is OutcomeKind.FAILED
+        assert isinstance(job.raised, SoftTimeLimitExceeded)
+        bench.still_works()
+
+    def _soft_limit_in_a_child(self, kind: Stuck, effect: Effect) -> None:
         seen = self._in_a_child(kind, "soft", *_grace_for(effect))
         assert seen.exit_code == 0, seen
         raised = "SoftTimeLimitExceeded" in (seen.first("over") or {}).get("raised", ())
@@ -80,33 +127,17 @@ class LimitPromises(PoolMaker):
             assert seen.seconds_until("undeliverable") < DEADLINE
         assert seen.seconds_until("over") < DEADLINE
 
-    def _soft_limit_is_raised(self, bench: Bench, kind: Stuck) -> None:
-        job = bench.submit(body=stuck_task(kind), soft_time_limit=LIMIT)
-        assert bench.outcome(job).kind is OutcomeKind.FAILED
-        assert isinstance(job.raised, SoftTimeLimitExceeded)
-        bench.still_works()
-
-    @each_kind
-    def test_the_hard_limit_has_its_declared_effect(self, kind: Stuck) -> None:
-        table = self.capabilities.hard_effects
-        if not self.supports("time_limit"):
-            assert not table, "time_limit is refused, but has declared effects"
-            return
-        effect = table.get(kind)
-        assert effect in (Effect.RAISED, Effect.ZOMBIE, Effect.PROCESS_ENDS), f"{kind}: cannot come to {effect}"
-        if effect is Effect.RAISED and kind in _HERE:
-            with_bench(self, lambda bench: self._hard_limit_is_raised(bench, kind))
-            return
-        seen = self._in_a_child(kind, "hard", *_grace_for(effect))
-        _assert_ended_by_force(seen, effect, OutcomeKind.TIMED_OUT, kind)
-
-    def _hard_limit_is_raised(self, bench: Bench, kind: Stuck) -> None:
+    def _hard_limit_here(self, bench: Bench, kind: Stuck) -> None:
         job = bench.submit(body=stuck_task(kind), time_limit=LIMIT)
         assert bench.outcome(job).kind is OutcomeKind.TIMED_OUT
         raised = job.raised
         assert isinstance(raised, JobKilled)
         assert raised.reason == "time_limit"
         bench.still_works()
+
+    def _hard_limit_in_a_child(self, kind: Stuck, effect: Effect) -> None:
+        seen = self._in_a_child(kind, "hard", *_grace_for(effect))
+        _assert_ended_by_force(seen, effect, OutcomeKind.TIMED_OUT, kind)
 
     @on_pool(soft_time_limit=LIMIT, time_limit=LIMIT)
     def test_undeclared_limits_do_nothing(self, bench: Bench) -> None:
@@ -132,6 +163,8 @@ class LimitPromises(PoolMaker):
 
     @on_pool(soft_time_limit=LIMIT / 2, time_limit=LIMIT)
     def test_a_job_s_own_limits_win(self, bench: Bench) -> None:
+        if not self.supports("soft_time_limit") and not self.supports("time_limit"):
+            return
         job = bench.submit(held=True, soft_time_limit=60.0, time_limit=60.0)
         bench.wait_started(job)
         never(lambda: bool(job.caught), "the pool's default wins over the job's own limit", within=2 * LIMIT)
@@ -156,6 +189,8 @@ class LimitPromises(PoolMaker):
     @pytest.mark.parametrize("step", ["prepare", "finish"])
     @on_pool(soft_time_limit=LIMIT / 2, time_limit=LIMIT)
     def test_limits_never_interrupt_prepare_or_finish(self, bench: Bench, step: str) -> None:
+        if not self.supports("soft_time_limit") and not self.supports("time_limit"):
+            return
         job = bench.submit(**{f"{step}_body": FakeJob.dwell})
         bench.eventually(lambda: job.steps[-1:] == [step], f"{step} has begun")
         never(

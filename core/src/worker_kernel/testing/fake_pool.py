@@ -22,7 +22,7 @@ from .fake_window import Window
 
 logger = logging.getLogger(__name__)
 
-_GIL_MARGIN = 3.0
+_GIL_MARGIN = 1.0
 """Seconds past the hard limit and its grace, in which no Python ran at all, before the process is ended."""
 
 _FAILED = (OutcomeKind.FAILED, OutcomeKind.TIMED_OUT, OutcomeKind.LOST)
@@ -325,11 +325,11 @@ class FakePool(Pool):
 
     def _give_up(self, slot: _Slot, run: _Run, kind: OutcomeKind) -> None:
         """Leave a run behind as a zombie, if its call still goes on, and put a new slot in its place."""
-        if not run.window.abandon():
-            return
-        self._disarm(run)
         outcome = _ended(run.job, kind)
         with self._changed:
+            if not run.window.abandon():
+                return
+            self._disarm(run)
             self._zombies.append(run)
             self._count(outcome)
             slot.run = None

@@ -141,6 +141,12 @@ class Generation:
             self.scope.drop()
 
 
+def broadcasts(worker: Worker) -> bool:
+    """Whether the broker's transport has fanout exchanges. Nothing is connected."""
+    transport = worker.app.connection().get_transport_cls()
+    return "fanout" in transport.implements.exchange_type
+
+
 def ready_in(connection: Any, queues: list[str]) -> int:
     """Return how many messages could be delivered now from ``queues``, over ``connection``, which is closed.
 

@@ -17,6 +17,7 @@ from worker_kernel import (
     ExitCode,
     Hub,
     KernelError,
+    OptionRefused,
     Pool,
     Step,
     StepContext,
@@ -30,8 +31,16 @@ from worker_kernel import (
     kernel_worker_stopping,
 )
 
-from .connection import ConsumptionStopped, Generation, StoppedWhileConnecting, ready_in, stopped_while_waiting
-from .desk import Desk, PoolMap
+from .connection import (
+    ConsumptionStopped,
+    Generation,
+    StoppedWhileConnecting,
+    broadcasts,
+    ready_in,
+    stopped_while_waiting,
+)
+from .desk import Desk
+from .pools import PoolMap
 from .tasks import LoopFunction, TasksStep
 from .watchdog import LOOKS, Watchdog
 
@@ -323,7 +332,12 @@ class ConsumerStep(Step):
         self._consumer: TaskConsumer | None = None
 
     def create(self, ctx: StepContext) -> TaskConsumer:
-        """Make the consumer; nothing is connected yet."""
+        """Make the consumer; nothing is connected yet.
+
+        Raises:
+            OptionRefused: remote control was asked for, and the broker cannot broadcast.
+        """
+        _check_remote_control(ctx.worker)
         pool = ctx.get("pool", Pool)  # type: ignore[type-abstract]  # only its instances are meant
         timers = ctx.get("timer", Timers)  # type: ignore[type-abstract]  # a protocol
         hub = ctx.find("hub", Hub)  # type: ignore[type-abstract]  # a protocol
@@ -333,3 +347,15 @@ class ConsumerStep(Step):
     def info(self) -> Mapping[str, object]:
         """Return the counts of requests."""
         return {} if self._consumer is None else self._consumer.statistics()
+
+
+def _check_remote_control(worker: Worker) -> None:
+    """Refuse remote control on a broker that cannot broadcast, where somebody asked for it; by default it is absent."""
+    name = "worker_enable_remote_control"
+    settings = worker.settings
+    if not (settings.given(name) and settings.get_bool(name)) or broadcasts(worker):
+        return
+    reason = f"the broker {worker.broker.driver} cannot broadcast: use kernel control"
+    if not settings.get_bool("worker_best_effort"):
+        raise OptionRefused(settings.spelled(name), "", reason)
+    log.warning("%s is left out: %s", settings.spelled(name), reason)

@@ -20,7 +20,6 @@ from worker_kernel import (
     MessageInvalid,
     Outcome,
     OutcomeKind,
-    Pool,
     PoolClosed,
     PoolEvent,
     Resized,
@@ -39,6 +38,7 @@ from .admission import Admission, Decision, Hold, Refuse, default_options
 from .connection import Generation
 from .courier import BROKER_COUNT
 from .flow import Flow
+from .pools import PoolMap
 from .request import Fate, Request, State
 from .settle import fate_of, queue_of, settle, settle_message
 
@@ -347,10 +347,12 @@ class Desk:
             again = self._app.report(request.envelope, outcome)
             self._active[request.key] = request
             self._held.add(request)
+            self.flow.held = len(self._held)
             request.timer = request.generation.timers.call_later(STORE_AGAIN, self._store_again, request, again)
 
     def _store_again(self, request: Request, job: Job) -> None:
         self._held.discard(request)
+        self.flow.held = len(self._held)
         request.timer = None
         self._submit(request, job)
 
@@ -478,7 +480,7 @@ class Desk:
             take: returns what the pools have told.
         """
         self.drain()
-        before = set(self._jobs.values())
+        before = list(self._jobs.values())
         self.on_events(take())  # what has ended by itself keeps its own ending
         running = [request for request in before if request.job in self._jobs]
         pools()
@@ -523,23 +525,3 @@ class Desk:
             "window": self.flow.window,
             "settled": {str(fate): count for fate, count in sorted(self.settled.items())},
         }
-
-
-class PoolMap:
-    """Which pool runs a request. Today there is one; slots, flow and prefetch are asked for per pool all the same."""
-
-    def __init__(self, pool: Pool) -> None:
-        self._pool = pool
-
-    def for_request(self, request: Request) -> Pool:
-        """Return the pool that is to run ``request``."""
-        return self._pool
-
-    def terminate(self) -> None:
-        """End whatever runs, in all pools."""
-        self._pool.terminate()
-
-    def still_running(self) -> bool:
-        """Whether something could not be ended."""
-        statistics = self._pool.statistics()
-        return statistics.running + statistics.zombies > 0

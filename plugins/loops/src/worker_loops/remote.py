@@ -23,7 +23,7 @@ from kombu.pidbox import Mailbox
 from worker_kernel import ControlError, Step, StepContext, Worker
 
 from .celery_replies import REPLIES
-from .connection import Generation
+from .connection import Generation, broadcasts
 
 log = logging.getLogger("worker_loops.remote")
 
@@ -145,12 +145,6 @@ class RemoteStep(Step):
     def info(self) -> Mapping[str, object]:
         """Return the mailbox's name."""
         return {"mailbox": "" if self._worker is None else f"{self._worker.node_name}.{NAMESPACE}.pidbox"}
-
-
-def broadcasts(worker: Worker) -> bool:
-    """Whether the broker's transport has fanout exchanges. Nothing is connected."""
-    transport = worker.app.connection().get_transport_cls()
-    return "fanout" in transport.implements.exchange_type
 
 
 def read(message: Any, now: Callable[[], float] = time.time) -> Mapping[str, Any] | None:

@@ -10,8 +10,8 @@ def synloop(drive: Drive, hub: Hub | None) -> None:
 
     ``drive.turn()`` fires the timers, and ``drive.timeout()`` is no longer than until the next one. The drive is
     asked once more before the loop blocks, so that a stop decided in a turn does not cost one more wait. What a turn
-    or the transport raises leaves the loop: the caller owns the connection. ``hub`` is not
-    used: it is there because every loop is called with one.
+    or the transport raises leaves the loop: the caller owns the connection. ``hub`` is not used: it is there because
+    every loop is called with one.
     """
     while drive.pending():
         drive.turn()

@@ -13,12 +13,10 @@ from worker_kernel import (
     CancelHow,
     CancelReply,
     Capabilities,
-    Failure,
     Job,
     JobKilled,
     Limits,
     Outcome,
-    OutcomeKind,
     Pool,
     PoolClosed,
     PoolConfig,
@@ -26,7 +24,6 @@ from worker_kernel import (
     Run,
     Slot,
     SlotStatistics,
-    TaskRevoked,
     ThreadRun,
 )
 
@@ -35,7 +32,6 @@ from .signals import MakeRun, attended
 
 log = logging.getLogger("worker_pool_solo")
 
-_FAILED = frozenset({OutcomeKind.FAILED, OutcomeKind.TIMED_OUT, OutcomeKind.LOST})
 _STUCK_EXIT = 9
 
 
@@ -90,7 +86,7 @@ class SoloPool(Pool):
             waiting = list(self._waiting)
             self._waiting.clear()
         for job in waiting:
-            self._tell(self.config.listener.finished, job, _never_started(job))
+            self._tell(self.config.listener.finished, job, Outcome.never_started(job.id))
 
     def stop(self, timeout: float | None) -> bool:
         """See `Pool.stop`. A stuck task has been reported: it is not waited for, and keeps `serve` from returning."""
@@ -109,6 +105,7 @@ class SoloPool(Pool):
             run = self._run
         if run is not None and not run.job.is_report:
             run.raise_kill("stop")
+            self._limits.remind(run)
         with self._lock:
             self._ends.wait_for(lambda: not self._unreported, self.config.limit_grace)
             self._stopped = True
@@ -137,7 +134,7 @@ class SoloPool(Pool):
                 self._waiting.remove(waiting)
             run = self._run
         if waiting is not None:
-            self._tell(self.config.listener.finished, waiting, _never_started(waiting))
+            self._tell(self.config.listener.finished, waiting, Outcome.never_started(waiting.id))
             return CancelReply.CANCELLED
         if run is None or run.job.id != job_id or run.job.is_report or how is CancelHow.WAITING:
             return CancelReply.UNKNOWN
@@ -262,7 +259,7 @@ class SoloPool(Pool):
     def _count(self, job: Job, outcome: Outcome) -> None:
         if not job.is_report:
             self._done += 1
-            self._failed += outcome.kind in _FAILED
+            self._failed += outcome.failed
 
     def _report(self, run: Run, outcome: Outcome) -> None:
         self._tell(self.config.listener.finished, run.job, outcome)
@@ -283,10 +280,6 @@ class SoloPool(Pool):
             hook(0)
         except BaseException:  # a hook that calls sys.exit must not take the slot with it
             log.exception("a hook of the slot raised")
-
-
-def _never_started(job: Job) -> Outcome:
-    return Outcome(job_id=job.id, kind=OutcomeKind.CANCELLED, failure=Failure.of(TaskRevoked("cancelled")))
 
 
 def _line(state: str, run: Run | None) -> SlotStatistics:

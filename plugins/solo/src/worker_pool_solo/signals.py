@@ -2,8 +2,9 @@
 
 The signal is SIGURG: its default is to be ignored, and Go's runtime pre-empts with it for the same reasons. A handler
 in the thread that runs a job may raise, but only between the marks of the job's call: `SignalRun.raise_here` sees to
-that. Where there are no signals to threads (Windows), or the pool is not served in the main thread, the runs are
-`worker_kernel.ThreadRun`, which a sleep delays.
+that. A signal that arrives just before the thread goes to sleep in the system interrupts nothing, and its handler would
+wait for the end of the sleep; so it is sent again until the handler has run. Where there are no signals to threads
+(Windows), or the pool is not served in the main thread, the runs are `worker_kernel.ThreadRun`, which a sleep delays.
 """
 
 from __future__ import annotations
@@ -43,12 +44,23 @@ class SignalRun(Run):
             raise last
 
     def _deliver(self, exc: BaseException) -> None:
-        assert _SIGNAL is not None  # noqa: S101  (`served_by_signals` made sure)
         self._under_way.append(exc)
-        signal.pthread_kill(self.thread, _SIGNAL)
+        self._signal()
+
+    def remind(self) -> bool:
+        """See `Run.remind`."""
+        with self._lock:
+            if not self.undelivered:
+                return False
+            self._signal()
+            return True
 
     def _retract(self) -> None:
         self._under_way.clear()
+
+    def _signal(self) -> None:
+        assert _SIGNAL is not None  # noqa: S101  (`attended` made sure)
+        signal.pthread_kill(self.thread, _SIGNAL)
 
 
 @contextmanager

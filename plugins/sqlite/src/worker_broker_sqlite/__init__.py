@@ -28,6 +28,7 @@ def transports() -> list[TransportSpec]:
             transport="worker_broker_sqlite.transport:Transport",
             asynchronous=True,
             result_backend=True,
+            local_file=True,
         )
     ]
 

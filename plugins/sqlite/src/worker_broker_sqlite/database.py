@@ -95,6 +95,7 @@ class Database:
         self.busy_timeout = busy_timeout
         self._connection: sqlite3.Connection | None = None
         self._pid = 0
+        self._file: tuple[int, int] | None = None
         self._depth = 0
         self._on_commit: list[Callable[[], None]] = []
 
@@ -109,6 +110,7 @@ class Database:
             self._leave_inherited()
             self._connection = self._open()
             self._pid = os.getpid()
+            self._file = _identity(self.path)
         return self._connection
 
     def execute(self, sql: str, parameters: Sequence[object] = ()) -> list[Any]:
@@ -129,12 +131,14 @@ class Database:
         Nested blocks join the outermost one.
 
         Raises:
-            DatabaseUnavailable: the lock was not free within `busy_timeout`, or SQLite failed.
+            DatabaseUnavailable: the lock was not free within `busy_timeout`, the file was removed or replaced while
+                it was open (the next use opens what is there then, or a fresh one), or SQLite failed.
         """
         connection = self.connection
         if self._depth:
             yield self
             return
+        self._check_place()
         self.execute("BEGIN IMMEDIATE")
         self._depth = 1
         try:
@@ -168,6 +172,15 @@ class Database:
 
     def __del__(self) -> None:
         self._leave_inherited()
+
+    def _check_place(self) -> None:
+        if _identity(self.path) != self._file:  # what is written to a file without a name, nobody reads
+            self.close()
+            raise DatabaseUnavailable(
+                self.path,
+                "the file was removed or replaced while it was open",
+                "What it held is gone with it; a fresh file takes its place.",
+            )
 
     def _leave_inherited(self) -> None:
         connection, pid = getattr(self, "_connection", None), getattr(self, "_pid", 0)
@@ -243,6 +256,15 @@ class Database:
                 if "locked" not in str(error) or time.monotonic() >= give_up:
                     raise
                 time.sleep(0.01)
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    """Which file lies at the path; None: none does."""
+    try:
+        found = Path(path).stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _unavailable(path: str, error: sqlite3.Error) -> DatabaseError:

@@ -15,19 +15,16 @@ from worker_kernel import (
     CancelHow,
     CancelReply,
     Capabilities,
-    Failure,
     Job,
     JobKilled,
     Limits,
     Outcome,
-    OutcomeKind,
     Pool,
     PoolClosed,
     PoolConfig,
     PoolStatistics,
     Run,
     Slot,
-    TaskRevoked,
     ThreadRun,
     Unsupported,
 )
@@ -95,7 +92,7 @@ class ThreadsPool(Pool):
             waiting = list(self._waiting)
             self._waiting.clear()
         for job in waiting:
-            self._tell(self.config.listener.finished, job, _never_started(job))
+            self._tell(self.config.listener.finished, job, Outcome.never_started(job.id))
 
     def stop(self, timeout: float | None) -> bool:
         """See `Pool.stop`."""
@@ -144,7 +141,7 @@ class ThreadsPool(Pool):
                 self._waiting.remove(waiting)
             run = self._books.find(job_id)
         if waiting is not None:
-            self._tell(self.config.listener.finished, waiting, _never_started(waiting))
+            self._tell(self.config.listener.finished, waiting, Outcome.never_started(waiting.id))
             return CancelReply.CANCELLED
         if run is None or how is CancelHow.WAITING:
             return CancelReply.UNKNOWN
@@ -361,10 +358,6 @@ class ThreadsPool(Pool):
             hook(slot.index)
         except BaseException:  # a hook that calls sys.exit must not take the slot with it
             log.exception("a hook of slot %d raised", slot.index)
-
-
-def _never_started(job: Job) -> Outcome:
-    return Outcome(job_id=job.id, kind=OutcomeKind.CANCELLED, failure=Failure.of(TaskRevoked("cancelled")))
 
 
 def _log_stack(run: Run) -> None:

@@ -7,10 +7,7 @@ from collections import Counter
 
 import attrs
 
-from worker_kernel import Outcome, OutcomeKind, Run, SlotStatistics
-
-FAILED = frozenset({OutcomeKind.FAILED, OutcomeKind.TIMED_OUT, OutcomeKind.LOST})
-"""The kinds of outcome that count as failed."""
+from worker_kernel import Outcome, Run, SlotStatistics
 
 
 @attrs.define(eq=False)
@@ -79,7 +76,7 @@ class Books:
     def count(self, outcome: Outcome) -> None:
         """Count the end of a run."""
         self.done += 1
-        self.failed += outcome.kind in FAILED
+        self.failed += outcome.failed
 
     def find(self, job_id: str) -> Run | None:
         """Return the run of a job, reports aside."""

@@ -1,0 +1,27 @@
+"""Which pool runs a request."""
+
+from __future__ import annotations
+
+from worker_kernel import Pool
+
+from .request import Request
+
+
+class PoolMap:
+    """Which pool runs a request. Today there is one; slots, flow and prefetch are asked for per pool all the same."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    def for_request(self, request: Request) -> Pool:
+        """Return the pool that is to run ``request``."""
+        return self._pool
+
+    def terminate(self) -> None:
+        """End whatever runs, in all pools."""
+        self._pool.terminate()
+
+    def still_running(self) -> bool:
+        """Whether something could not be ended."""
+        statistics = self._pool.statistics()
+        return statistics.running + statistics.zombies > 0
