@@ -86,7 +86,7 @@ def _values() -> Iterator[Setting]:
         ("result_backend_max_sleep_between_retries_ms", "a failed store is tried again with growing pauses", 10000),
         ("result_backend_base_sleep_between_retries_ms", "a failed store is tried again with growing pauses", 10),
         ("result_backend_max_retries", "a failed store is tried again until the worker stops", float("inf")),
-        ("task_create_missing_queue_type", "declare another kind of queue on the broker", "classic"),
+        ("task_create_missing_queue_type", "task_default_queue_type says what a queue is made as", "classic"),
         ("task_create_missing_queue_exchange_type", "queues are bound to the default exchange"),
         ("task_repr_maxlevels", "the text of arguments is cut by length", 3),
         ("worker_redirect_stdouts_level", "what tasks print stays on stdout, where it was printed", "WARNING"),
