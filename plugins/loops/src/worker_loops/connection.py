@@ -186,7 +186,8 @@ class ConnectionStep(Step):
         connection = worker.app.connection()
         courier = ladder = None
         if connection.transport.driver_type == "amqp":
-            courier = Courier(worker.app.connection)
+            # To the same one of several brokers; and nobody would send its heartbeats.
+            courier = Courier(lambda: connection.clone(heartbeat=0))
             queue_type = worker.settings.get_str("broker_native_delayed_delivery_queue_type") or "quorum"
             ladder = Ladder(courier, queue_type)
         self._generation = Generation(connection, hub, timers, courier=courier, ladder=ladder)
