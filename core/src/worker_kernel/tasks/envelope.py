@@ -160,10 +160,10 @@ def _queue(message: Any, delivery: Mapping[str, Any]) -> str:
 
 def _attempts(message: Any, headers: Mapping[str, Any]) -> int:
     counted = getattr(message, "attempts", None)
-    if counted is not None:
-        return _count("number of attempts", counted)
-    # A quorum queue counts the deliveries of this copy of the message; the header carries those of earlier copies.
-    return sum(_count("number of attempts", headers.get(name)) for name in (ATTEMPTS_HEADER, "x-delivery-count"))
+    if counted is None:
+        # Not x-delivery-count: a quorum queue raises it also for what it was about to send to a consumer that left.
+        counted = headers.get(ATTEMPTS_HEADER)
+    return _count("number of attempts", counted)
 
 
 def _fence(message: Any) -> Fence | None:

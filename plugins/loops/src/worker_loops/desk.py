@@ -7,8 +7,6 @@ from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Collection
 from typing import Any
 
-import attrs
-
 from worker_kernel import (
     Accepted,
     CancelHow,
@@ -36,7 +34,6 @@ from worker_kernel import (
 
 from .admission import Admission, Decision, Hold, Refuse, default_options
 from .connection import Generation
-from .courier import BROKER_COUNT
 from .flow import Flow
 from .pools import PoolMap
 from .request import Fate, Request, State
@@ -76,7 +73,7 @@ class Desk:
         self._jobs: dict[Job, Request] = {}
         self._active: dict[tuple[str, int], Request] = {}
         self._unsettled: OrderedDict[tuple[str, int], tuple[Fate, str]] = OrderedDict()
-        self._innocent: OrderedDict[tuple[str, int], int] = OrderedDict()
+        self._innocent: OrderedDict[tuple[str, int], None] = OrderedDict()
         self._tells_received = worker.hooks.listens(kernel_task_received)
         self._tells_accepted = worker.hooks.listens(kernel_task_accepted)
         self._tells_finished = worker.hooks.listens(kernel_task_finished)
@@ -142,17 +139,12 @@ class Desk:
         return True
 
     def _read_count(self, request: Request) -> None:
-        """Learn from an AMQP redelivery what is to be counted: deliveries that came to nothing, less our own losses.
+        """Learn from an AMQP redelivery whether one more start is to be counted.
 
-        A quorum queue counts deliveries; a classic one says only that there was one. What was held here, unstarted,
+        The broker says only that there was a delivery before, or counts more than those. What was held here, unstarted,
         when a connection was lost is no start.
         """
-        innocent = self._innocent.get(request.key, 0)
-        if BROKER_COUNT in request.envelope.headers:
-            attempts = max(0, request.envelope.attempts - innocent)
-            request.envelope = attrs.evolve(request.envelope, attempts=attempts)
-        else:
-            request.uncounted = not innocent
+        request.uncounted = request.key not in self._innocent
 
     def admit(self, request: Request) -> None:
         """Decide what becomes of a request now; called again after it has waited."""
@@ -446,7 +438,7 @@ class Desk:
             self._admission.forget(request)
             request.state = State.SETTLED
             if request.generation.courier is not None:
-                self._innocent[request.key] = self._innocent.pop(request.key, 0) + 1
+                self._innocent[request.key] = None
         while len(self._innocent) > REMEMBERED:
             self._innocent.popitem(last=False)
         self._held.clear()

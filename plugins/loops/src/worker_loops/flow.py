@@ -30,8 +30,9 @@ class Flow:
     acknowledgement is no look-ahead.
 
     Where the broker has a window for each consumer (`Prefetch.CONSUMER`), it cannot follow what is held here: it is as
-    large as slots and buffer, and shut while all of them are taken by early acknowledged messages. Then up to one
-    window of messages can wait here, and as many for each further queue.
+    large as slots and buffer. Then up to one window of messages can wait here while early acknowledged ones run, and as
+    many for each further queue. Consuming is not paused there, since a quorum queue counts as delivered what it was
+    about to send to a consumer that leaves.
     """
 
     def __init__(self, slots: Slots, *, buffer: int, most_held: int | None) -> None:
@@ -50,8 +51,7 @@ class Flow:
     def window(self) -> int:
         """Unsettled messages allowed now (>= 0)."""
         if self._prefetch is Prefetch.CONSUMER:
-            window = self._slots.limit + self._buffer
-            return 0 if self.early >= window else min(window, LARGEST_WINDOW)
+            return min(self._slots.limit + self._buffer, LARGEST_WINDOW)
         held = self.held if self._most_held is None else min(self.held, self._most_held)
         return max(0, min(self._slots.limit + self._buffer + held - self.early, LARGEST_WINDOW))
 
