@@ -10,11 +10,12 @@ DISTRIBUTIONS := core plugins/hub plugins/loops plugins/solo plugins/threads plu
 EDITABLE := $(DISTRIBUTIONS:%=--editable ./%)
 METADATA := pyproject.toml $(DISTRIBUTIONS:%=%/pyproject.toml)
 
-.PHONY: help demo test test-long test-all check format docs clean
+.PHONY: help demo services test test-long test-all check format docs clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make demo       run the worker on the files of the standard library, on each pool, and check the digests"
+	@echo "make services   start Redis and RabbitMQ for the tests, installed where they are missing (Debian, as root)"
 	@echo "make test       run the test suite with branch coverage"
 	@echo "make test-long  run the long forms of the stress and soak tests"
 	@echo "make test-all   run the test suite on every supported Python that is installed"
@@ -26,6 +27,9 @@ help:
 demo: $(VENV)/ready-run
 	@echo "make demo: examples/digest/demo.py"
 	@$(BIN)/python examples/digest/demo.py
+
+services:
+	@.ci/services
 
 test: $(VENV)/ready-dev
 	@echo "make test: the suite with branch coverage, on $$($(BIN)/python -V)"

@@ -9,9 +9,11 @@ import gc
 import os
 import re
 import signal
+import socket
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -135,6 +137,50 @@ def no_tracing_while_an_exception_waits(
     yield
     sys.settrace(before[0])
     threading.settrace(before[1])
+
+
+SERVICES: Mapping[str, tuple[int, str]] = {
+    "rabbitmq": (5672, "amqp://guest:guest@127.0.0.1:5672//"),
+    "redis": (6379, "redis://127.0.0.1:6379/0"),
+}
+"""The servers that tests may ask for: their ports on the loopback interface, and the URLs of brokers on them."""
+
+
+@pytest.fixture(scope="session")
+def service() -> Callable[[str], str]:
+    """Return the URL of a server by name; where it does not answer, skip the test, or fail it where it was promised."""
+
+    def url(name: str) -> str:
+        port, url = SERVICES[name]
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=5).close()
+        except OSError as exc:
+            reason = f"{name} does not answer on 127.0.0.1:{port} ({exc.strerror or exc}): make services"
+            if os.environ.get("WK_TEST_REQUIRE_SERVICES") == "1":
+                pytest.fail(reason, pytrace=False)
+            pytest.skip(reason)
+        return url
+
+    return url
+
+
+@pytest.fixture
+def rabbitmq_url(service: Callable[[str], str]) -> str:
+    return service("rabbitmq")
+
+
+@pytest.fixture
+def redis_url(service: Callable[[str], str]) -> str:
+    return service("redis")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say how many tests did not run for want of a server, and of which."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    reasons = Counter(str(report.longrepr[2]) for report in skipped if isinstance(report.longrepr, tuple))
+    for reason, count in sorted(reasons.items()):
+        if "make services" in reason:
+            terminalreporter.write_line(f"{count} test(s) did not run: {reason.removeprefix('Skipped: ')}", yellow=True)
 
 
 def pytest_configure(config: pytest.Config) -> None:

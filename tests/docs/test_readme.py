@@ -41,7 +41,7 @@ def test_the_verbs_it_gives_are_there() -> None:
 
 def test_what_runs_on_each_change_is_what_it_gives() -> None:
     script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
-    assert make_commands(script) == ["check", "test"]
+    assert make_commands(script) == ["services", "check", "test"]
     assert set(make_commands(script)) <= set(make_commands(README.read_text(encoding="utf-8")))
 
 

@@ -71,16 +71,19 @@ class WorkerProcess:
 class Site:
     """A folder with a tasks.py, a broker file, and the workers that were started in it."""
 
-    def __init__(self, folder: Path, query: str) -> None:
+    def __init__(self, folder: Path, query: str, broker_url: str | None = None, **settings: str) -> None:
         self.folder = folder
         self.query = query
+        self.broker_url = broker_url or f"sqlite:///{folder}/broker.sqlite3"
+        self.settings = settings
+        self.queue = settings.get("task_default_queue", "celery")
         self.marks = folder / "marks"
         self.workers: list[WorkerProcess] = []
-        self.app = App("client", broker_url=f"sqlite:///{folder}/broker.sqlite3")
+        self.app = App("client", broker_url=self.broker_url, **settings)
 
     @property
     def url(self) -> str:
-        return f"sqlite:///{self.folder}/broker.sqlite3{self.query}"
+        return f"{self.broker_url}{self.query}"
 
     def write(self, source: str) -> None:
         """Write tasks.py; ``mark(*words)`` in it appends one line to the marks in one write."""
@@ -100,12 +103,14 @@ class Site:
 
     def worker(self, *args: str, query: str | None = None, ready: bool = True, **env: str) -> WorkerProcess:
         url = self.url if query is None else self.url.partition("?")[0] + query
+        env = {**{f"KERNEL_{name.upper()}": value for name, value in self.settings.items()}, **env}
         worker = WorkerProcess(self.folder, url, args, env, f"worker{len(self.workers)}")
         self.workers.append(worker)
         return worker.wait_ready() if ready else worker
 
-    def queue_size(self, queue: str = "celery") -> int:
+    def queue_size(self, queue: str | None = None) -> int:
         """Messages in the queue, those that are leased not counted; 0 where there is no such queue."""
+        queue = queue or self.queue
         with self.app.connection() as connection, contextlib.closing(connection.channel()) as channel:
             try:
                 return int(channel.queue_declare(queue, passive=True).message_count)
@@ -124,6 +129,12 @@ def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
     site = Site(tmp_path, "" if request.param == "asynloop" else "?hub=0")
     yield site
     site.close()
+
+
+@pytest.fixture
+def new_site() -> type[Site]:
+    """For sites on other brokers."""
+    return Site
 
 
 @pytest.fixture

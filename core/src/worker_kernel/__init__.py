@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from .capabilities import Capabilities, Effect, Fitness, Stuck, Support
     from .clock import Clock, SystemClock
     from .control.registry import Commands
+    from .declaring import declare_queue
     from .errors import (
         AppNotLoaded,
         BrokerUnavailable,
@@ -253,6 +254,7 @@ _HOMES = {
     "WorkerState": ".status",
     "LoopCalls": ".loopcalls",
     "Commands": ".control.registry",
+    "declare_queue": ".declaring",
     "keep_compressed": ".lazybody",
     "Worker": ".worker",
 }
@@ -372,6 +374,7 @@ __all__ = [
     "Worker",
     "WorkerLost",
     "WorkerState",
+    "declare_queue",
     "implements",
     "keep_compressed",
     "kernel_autoscale_policies",

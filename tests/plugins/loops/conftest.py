@@ -247,6 +247,7 @@ class ScriptedApp:
 
 class ScriptedGeneration:
     losses = (ConnectionError,)
+    courier = ladder = None
 
     def __init__(self, timers: ManualTimers) -> None:
         self.timers = timers

@@ -56,7 +56,7 @@ class Broker:
     def __init__(self) -> None:
         self.said: list[Any] = []
 
-    def qos(self, prefetch_count: int) -> None:
+    def qos(self, prefetch_count: int, apply_global: bool) -> None:
         self.said.append(prefetch_count)
 
     def cancel(self) -> None:

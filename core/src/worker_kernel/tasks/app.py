@@ -27,7 +27,7 @@ from .context import Outgoing, Request, running_task
 from .message import Invocation, SendOptions, compose
 from .meta import header_text
 from .naming import find_origin, nearest, task_name
-from .publishing import default_queue
+from .replies import ReplyStore
 from .results import AsyncResult, ResultStore
 from .task import Declaration, Task
 
@@ -183,6 +183,8 @@ class App:
         if running is not None:
             given["root_id"] = given.get("root_id") or running.root_id or running.id
             given["parent_id"] = given.get("parent_id") or running.id
+        if not given.get("reply_to"):
+            given["reply_to"] = self._reply_to(running)
         zone = self._configured().zone
         return Invocation.plan(
             name,
@@ -195,6 +197,13 @@ class App:
             written_in=UTC if settings.get_bool("enable_utc") else zone,
             **cast("SendOptions", given),
         )
+
+    def _reply_to(self, running: Request | None) -> str | None:
+        """Return where a result is to be sent: to who sent the running task, else here, where results are replies."""
+        if running is not None and running.reply_to:
+            return running.reply_to
+        store = self.result_store()
+        return store.reply_to if isinstance(store, ReplyStore) else None
 
     def send(self, outgoing: Outgoing) -> None:
         """Send a finished message, trying again as the settings say.
@@ -281,7 +290,7 @@ class App:
                 f"no queue is left to consume from: {', '.join(names)} without {', '.join(excluded)}\n"
                 "name others with -Q, or take some from -X"
             )
-        return [default_queue(name) for name in left]
+        return [self._configured().queue(name) for name in left]
 
     def parse(self, message: Any) -> Envelope:
         """See `Application.parse`."""

@@ -16,13 +16,18 @@ from ..plugins.loading import Plugins
 from ..settings import Settings
 from ..suggestions import nearest
 from .broker import Address, locate, store_location
-from .publishing import Publisher
+from .publishing import Publisher, default_queue
+from .replies import ReplyStore
 from .results import ResultStore
 
 STORELESS = "disabled"
 """The scheme of ``result_backend`` that says: keep no results."""
-_CONFIRMING = frozenset({"amqp", "amqps", "pyamqp"})
-"""Brokers that tell whether they have taken a message, if they are asked to."""
+REPLIES = "rpc"
+"""The scheme of ``result_backend`` that says: send results to who sent the task."""
+_AMQP = frozenset({"amqp", "amqps", "pyamqp"})
+"""Brokers that tell whether they have taken a message, if they are asked to, and that have types of queues."""
+UNANSWERED = 30.0
+"""Seconds for which a broker may leave an AMQP connection waiting for an answer, or with what it does not read."""
 
 
 class Configuration:
@@ -35,7 +40,7 @@ class Configuration:
         """Take the settings over. Nothing is looked up, connected or opened."""
         self.settings = settings
         self.plugins = plugins
-        self.publisher = Publisher(lambda: self.connection(heartbeat=False), lambda: self.address.info.url)
+        self.publisher = Publisher(lambda: self.connection(heartbeat=False), lambda: self.address.info.url, self.queue)
         """What sends messages."""
         self._lock = threading.RLock()
         self._store: ResultStore | None = None
@@ -87,6 +92,13 @@ class Configuration:
             source = self.settings.source("accept_content")
             raise SettingsError([f"accept_content ({source}) is {', '.join(names)}: {exc}"]) from exc
 
+    def queue(self, name: str) -> Any:
+        """Return the ``kombu.Queue`` of that name, of the type that the settings say where the broker has types."""
+        if self.address.info.driver not in _AMQP:
+            return default_queue(name)
+        types = cast("Mapping[str, str]", self.settings["task_queue_types"])
+        return default_queue(name, types.get(name, self.settings.get_str("task_default_queue_type")))
+
     def connection(self, *, heartbeat: bool = True) -> Any:
         """Return a new, unconnected ``kombu.Connection``.
 
@@ -98,8 +110,10 @@ class Configuration:
 
         address, settings = self.address, self.settings
         options = dict(cast("Mapping[str, Any]", settings["broker_transport_options"]))
-        if address.info.driver in _CONFIRMING:
+        if address.info.driver in _AMQP:
             options.setdefault("confirm_publish", True)  # else a message can be lost without anybody knowing
+            options.setdefault("read_timeout", UNANSWERED)  # else a dead peer holds whoever waits for an answer
+            options.setdefault("write_timeout", UNANSWERED)
         urls: Any = address.urls[0] if len(address.urls) == 1 else list(address.urls)
         try:
             return kombu.Connection(
@@ -139,11 +153,14 @@ class Configuration:
         scheme, url = store_location(url)
         if scheme == STORELESS:
             return None
+        expires = self.settings.get_float("result_expires") or None
+        if scheme == REPLIES and REPLIES not in self.plugins.result_stores:
+            return ReplyStore(url, expires, publisher=self.publisher, connect=lambda: self.connection(heartbeat=False))
         spec = self.plugins.result_stores.get(scheme)
         if spec is None:
-            raise StoreUnavailable(_no_store(scheme, [*self.plugins.result_stores]))
+            raise StoreUnavailable(_no_store(scheme, [REPLIES, *self.plugins.result_stores]))
         factory = cast("type[ResultStore]", self.plugins.load_object(spec.factory))
-        return factory(url, expires=self.settings.get_float("result_expires") or None)
+        return factory(url, expires=expires)
 
 
 def _no_store(scheme: str, known: list[str]) -> str:

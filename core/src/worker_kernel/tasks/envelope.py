@@ -209,7 +209,8 @@ def _queue(message: Any, delivery: Mapping[str, Any]) -> str:
 def _attempts(message: Any, headers: Mapping[str, Any]) -> int:
     counted = getattr(message, "attempts", None)
     if counted is None:
-        counted = headers.get(ATTEMPTS_HEADER, headers.get("x-delivery-count"))
+        # Not x-delivery-count: a quorum queue raises it also for what it was about to send to a consumer that left.
+        counted = headers.get(ATTEMPTS_HEADER)
     return _count("number of attempts", counted)
 
 

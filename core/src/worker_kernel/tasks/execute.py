@@ -31,7 +31,7 @@ from .context import Outgoing, Request
 from .followups import Followups, read_followups
 from .message import short_repr
 from .meta import FAILURE, RETRY, REVOKED, STARTED, SUCCESS, exception_record, plain, record
-from .storing import begin_chords, chord_store, composed, send_all, send_calls, store_state
+from .storing import begin_chords, chord_store, composed, send_all, send_calls, store_state, write
 
 if TYPE_CHECKING:
     from .app import App
@@ -137,7 +137,7 @@ class TaskJob(Job):
         ignored = self._app.ignores_result(self.envelope)
         try:
             result = plain(value) if callbacks.calls or part or not ignored else None
-            messages = [composed(self._app, call) for call in callbacks.given(result)]
+            messages = [composed(self._app, call, self.envelope) for call in callbacks.given(result)]
         except (TypeError, ValueError) as exc:
             return self._failed(exc)
         request = self._request or Request()
@@ -254,7 +254,7 @@ class TaskJob(Job):
         result = {"pid": os.getpid(), "hostname": self._app.node_name}
         meta = record(self.id, STARTED, result, now=self._app.clock.wall(), headers=self.envelope.headers)
         try:
-            store.store(meta, fence=self.envelope.fence)
+            write(store, meta, self.envelope)
         except LeaseLost:
             raise
         except Exception as exc:  # noqa: BLE001  (a plugin's store; a state in passing, what matters is the end)

@@ -11,6 +11,7 @@ from typing import Any
 import kombu
 from kombu.exceptions import OperationalError
 
+from ..declaring import declare_queue
 from ..errors import BrokerUnavailable, KernelError
 from .message import WireMessage, check_names
 
@@ -32,15 +33,19 @@ class Publisher:
     that were open at a fork are left to the parent.
     """
 
-    def __init__(self, connect: Callable[[], Any], shown_url: Callable[[], str]) -> None:
+    def __init__(
+        self, connect: Callable[[], Any], shown_url: Callable[[], str], queue: Callable[[str], Any] | None = None
+    ) -> None:
         """Remember how to connect; nothing is opened.
 
         Args:
             connect: returns a new, unconnected ``kombu.Connection``.
             shown_url: returns the broker's URL for error messages, with passwords masked.
+            queue: returns the ``kombu.Queue`` of a name; None: `default_queue`.
         """
         self._connect = connect
         self._shown_url = shown_url
+        self._queue_of = queue or default_queue
         self._begin()
         self._left_to_parent: list[Any] = []
 
@@ -50,13 +55,21 @@ class Publisher:
         self._idle: list[Any] = []
         self._queues: dict[str, Any] = {}
 
-    def publish(self, message: WireMessage, queue: str, *, policy: Mapping[str, float | None] | None) -> None:
+    def publish(
+        self,
+        message: WireMessage,
+        queue: str,
+        *,
+        policy: Mapping[str, float | None] | None,
+        declare: bool = True,
+    ) -> None:
         """Send ``message`` to ``queue``, which is declared where it does not exist.
 
         Args:
             message: what to send.
             queue: its name; the default exchange is used.
             policy: what to change in `POLICY`; None: try once.
+            declare: False for a queue that is somebody else's; what is sent to one that is gone is lost.
 
         Raises:
             BrokerUnavailable: the broker cannot be reached, or refused it; the message may or may not have arrived.
@@ -68,11 +81,12 @@ class Publisher:
         priority, expiration = properties.pop("priority", 0), properties.pop("expiration", None)
         producer = self._take()
         try:
+            declared = self._declared(producer, queue, again=policy is not None) if declare else []
             producer.publish(
                 message.body,
                 routing_key=queue,
                 exchange="",
-                declare=[self._queue(queue)],
+                declare=declared,
                 content_type=message.content_type,
                 content_encoding=message.content_encoding,
                 headers=dict(message.headers),
@@ -129,8 +143,28 @@ class Publisher:
     def _queue(self, name: str) -> Any:
         queue = self._queues.get(name)
         if queue is None:
-            queue = self._queues[name] = default_queue(name)
+            queue = self._queues[name] = self._queue_of(name)
         return queue
+
+    def _declared(self, producer: Any, name: str, *, again: bool) -> list[Any]:
+        """Return what kombu is to declare with the message: nothing on AMQP, where the queue may be of another type.
+
+        There it is declared here, once for each connection. A connection that is lost is left to kombu's retries,
+        where there are to be any.
+        """
+        connection = producer.connection
+        if connection.transport.driver_type != "amqp":
+            return [self._queue(name)]
+        known = connection.declared_entities
+        if name not in known:
+            try:
+                declare_queue(connection, self._queue(name))
+            except connection.recoverable_connection_errors:
+                if not again:
+                    raise
+                return [self._queue(name)]
+            known.add(name)
+        return []
 
     def _troubles(self, producer: Any) -> tuple[type[BaseException], ...]:
         connection = producer.connection
@@ -138,6 +172,12 @@ class Publisher:
         return tuple(kind for kind in (OperationalError, OSError, *declared) if not issubclass(kind, KernelError))
 
 
-def default_queue(name: str) -> Any:
-    """Return the ``kombu.Queue`` of that name on the default exchange: durable, bound to nothing else."""
-    return kombu.Queue(name, exchange=kombu.Exchange(""), routing_key=name, durable=True)
+def default_queue(name: str, queue_type: str | None = None) -> Any:
+    """Return the ``kombu.Queue`` of that name on the default exchange: durable, bound to nothing else.
+
+    Args:
+        name: its name.
+        queue_type: RabbitMQ's ``x-queue-type``; None and ``classic``: not said, as Celery does.
+    """
+    arguments = None if queue_type in (None, "classic") else {"x-queue-type": queue_type}
+    return kombu.Queue(name, exchange=kombu.Exchange(""), routing_key=name, durable=True, queue_arguments=arguments)

@@ -12,7 +12,9 @@ from ..errors import BrokerUnavailable, LeaseLost, StoreUnavailable, Unsupported
 from .canvas import Dispatch
 from .context import Outgoing
 from .message import compose
-from .meta import record
+from .meta import Meta, record
+from .replies import ReplyStore
+from .results import ResultStore
 from .signature import Call
 
 if TYPE_CHECKING:
@@ -67,13 +69,21 @@ def store_state(
     def store() -> None:
         where = app.result_store()
         if where is not None:
-            where.store(meta, fence=envelope.fence)
+            write(where, meta, envelope)
 
     try:
         patiently(app, envelope, store)
     except StoreUnavailable:
         return False
     return True
+
+
+def write(store: ResultStore, meta: Meta, envelope: Envelope) -> None:
+    """Write a state once: into the store, or to who sent the message. Raises what `ResultStore.store` raises."""
+    if isinstance(store, ReplyStore):
+        store.reply(meta, envelope)
+    else:
+        store.store(meta, fence=envelope.fence)
 
 
 def patiently(app: App, envelope: Envelope, action: Callable[[], R]) -> R:
@@ -106,7 +116,7 @@ def send_calls(app: App, envelope: Envelope, dispatch: Dispatch, argument: objec
         UnsupportedOption: it begins a chord, and the store keeps none.
         StoreUnavailable: the store does not take the size of a chord.
     """
-    messages = [composed(app, call) for call in dispatch.given(argument)]
+    messages = [composed(app, call, envelope) for call in dispatch.given(argument)]
     begin_chords(app, envelope, dispatch)
     return send_all(app, messages, envelope, what)
 
@@ -130,13 +140,15 @@ def chord_store(app: App) -> ResultStore:
     return store
 
 
-def composed(app: App, call: Call) -> Outgoing:
-    """Return the message of a call.
+def composed(app: App, call: Call, envelope: Envelope) -> Outgoing:
+    """Return the message of a call that ``envelope`` asked for; its result is for who sent that.
 
     Raises:
         TypeError, ValueError: its arguments cannot be serialised, or an option is out of range.
     """
-    invocation = app.plan(call.task, call.args, call.kwargs, **call.options)
+    asker = envelope.properties.get("reply_to")
+    options = {"reply_to": asker, **call.options} if isinstance(asker, str) else call.options
+    invocation = app.plan(call.task, call.args, call.kwargs, **options)
     return Outgoing(message=compose(invocation), queue=invocation.queue)
 
 

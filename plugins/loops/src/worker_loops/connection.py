@@ -19,6 +19,10 @@ from worker_kernel import (
     keep_compressed,
 )
 
+from .amqp_reader import AmqpReader
+from .courier import Courier
+from .ladder import Ladder
+
 log = logging.getLogger("worker_loops.connection")
 
 FIRST_PAUSE = 1.0
@@ -34,8 +38,20 @@ class ConsumptionStopped(ConnectionError):
 class Generation:
     """A connection and what belongs to it: channel, file descriptors, ticks, timers. Owned by the loop's thread."""
 
-    def __init__(self, connection: Any, hub: Hub | None, timers: Timers) -> None:
+    def __init__(
+        self,
+        connection: Any,
+        hub: Hub | None,
+        timers: Timers,
+        *,
+        courier: Courier | None = None,
+        ladder: Ladder | None = None,
+    ) -> None:
         self.connection = connection
+        self.courier = courier
+        """What sends copies of messages, where the broker is AMQP's."""
+        self.ladder = ladder
+        """Where messages can wait in the broker, where it is AMQP's."""
         self.alive = True
         self.scope: HubScope | None = None if hub is None else hub.scope()
         self.timers: Timers = timers if self.scope is None else self.scope.timers
@@ -43,6 +59,7 @@ class Generation:
         self.failure: BaseException | None = None
         """A loss that a heartbeat has found, for the loop to raise."""
         self._heartbeat: TimerHandle | None = None
+        self._reader: AmqpReader | None = None
 
     def open(self) -> None:
         """Open the channel and put the transport on the hub, where there is one."""
@@ -50,18 +67,24 @@ class Generation:
         keep_compressed(self.channel)
         if self.scope is not None:
             self.scope.transport_hub.propagate_errors = (OSError, *self.losses)
-            transport = self.connection.transport
-            transport.register_with_event_loop(self.connection.connection, self.scope.transport_hub)
+            if self.is_amqp:
+                self._reader = AmqpReader(self.connection.connection, self.scope.transport_hub)
+            else:
+                transport = self.connection.transport
+                transport.register_with_event_loop(self.connection.connection, self.scope.transport_hub)
         interval = self.connection.get_heartbeat_interval()
         if interval:
             self._heartbeat = self.timers.call_repeatedly(interval / HEARTBEAT_RATE, self._beat)
 
     def read_ahead(self) -> None:
         """Take what was read with the answer to ``consume``: it is in a buffer, of which no poller knows."""
-        transport = self.connection.transport
-        if self.scope is not None and transport.driver_type == "amqp":
-            hub = self.scope.transport_hub
-            hub.call_soon(transport.on_readable, self.connection.connection, hub)
+        if self._reader is not None:
+            self._reader.soon()
+
+    @property
+    def is_amqp(self) -> bool:
+        """Whether the broker speaks AMQP."""
+        return bool(self.connection.transport.driver_type == "amqp")
 
     def _beat(self) -> None:
         try:
@@ -97,12 +120,16 @@ class Generation:
         except (OSError, *self.connection.connection_errors, *self.connection.channel_errors) as exc:
             log.info("closing the connection failed: %s", exc)
         finally:
+            if self.courier is not None:
+                self.courier.close()
             self._drop()
 
     def collect(self) -> None:
         """Drop a connection that is lost, without a word to the broker. Never raises; idempotent."""
         try:
             self.connection.collect()
+            if self.courier is not None:
+                self.courier.collect()
         finally:
             self._drop()
 
@@ -156,7 +183,14 @@ class ConnectionStep(Step):
         worker = self._worker = ctx.worker
         hub = cast("Hub | None", worker.blueprint.component("hub"))
         timers = cast("Timers", worker.blueprint.component("timer"))
-        self._generation = Generation(worker.app.connection(), hub, timers)
+        connection = worker.app.connection()
+        courier = ladder = None
+        if connection.transport.driver_type == "amqp":
+            # To the same one of several brokers; and nobody would send its heartbeats.
+            courier = Courier(lambda: connection.clone(heartbeat=0))
+            queue_type = worker.settings.get_str("broker_native_delayed_delivery_queue_type") or "quorum"
+            ladder = Ladder(courier, queue_type)
+        self._generation = Generation(connection, hub, timers, courier=courier, ladder=ladder)
         return self._generation
 
     def start(self) -> None:
@@ -203,8 +237,10 @@ def connect(connection: Any, worker: Worker) -> None:
         attempt += 1
         try:
             connection.connect()
-        except (OSError, *connection.recoverable_connection_errors, *connection.connection_errors) as exc:
+        except (OSError, *connection.connection_errors, *connection.channel_errors) as exc:
             cause = exc
+            if not isinstance(exc, connection.recoverable_connection_errors):
+                connection.maybe_switch_next()  # kombu tries the next one only where this one cannot be reached
         else:
             return
         option = "--broker-connection-retry-on-startup" if first else "broker_connection_retry"
@@ -215,12 +251,12 @@ def connect(connection: Any, worker: Worker) -> None:
             ) from cause
         worker.status.set_ready(False, f"the broker cannot be reached: {cause}")
         log.error("cannot connect to %s: %s; trying again in %.0f s (%d)", worker.broker.url, cause, pause, attempt)
-        if _stopped_while_waiting(worker, pause):
+        if stopped_while_waiting(worker, pause):
             raise StoppedWhileConnecting from cause
         pause = min(pause * 2, LONGEST_PAUSE)
 
 
-def _stopped_while_waiting(worker: Worker, seconds: float) -> bool:
+def stopped_while_waiting(worker: Worker, seconds: float) -> bool:
     """Wait, looking for a stop request twice a second: there is no loop yet that could be woken."""
     nobody = threading.Event()
     deadline = worker.clock.monotonic() + seconds

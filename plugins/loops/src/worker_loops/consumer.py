@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -11,6 +12,7 @@ from kombu import Queue
 from worker_kernel import (
     Blueprint,
     BlueprintName,
+    BrokerUnavailable,
     ControlError,
     ExitCode,
     Hub,
@@ -29,7 +31,14 @@ from worker_kernel import (
     kernel_worker_stopping,
 )
 
-from .connection import ConsumptionStopped, Generation, StoppedWhileConnecting, broadcasts, ready_in
+from .connection import (
+    ConsumptionStopped,
+    Generation,
+    StoppedWhileConnecting,
+    broadcasts,
+    ready_in,
+    stopped_while_waiting,
+)
 from .desk import Desk
 from .pools import PoolMap
 from .tasks import LoopFunction, TasksStep
@@ -37,6 +46,12 @@ from .watchdog import LOOKS, Watchdog
 
 log = logging.getLogger("worker_loops.consumer")
 
+SHORT_LIVED = 5.0
+"""Seconds that a connection has to last for the next one to be made without a pause."""
+FIRST_PAUSE = 0.25
+"""Seconds before the second connection in a row that was lost at once; doubled each time."""
+LONGEST_PAUSE = 30.0
+"""Seconds."""
 LONGEST_BLOCK = 1.0
 """Seconds that a blocking drain may take at most, where signals may have to be looked for."""
 UNWAKEABLE_IDLE = 0.5
@@ -57,6 +72,8 @@ class TaskConsumer:
         self._tasks: TasksStep | None = None
         self._ended = False
         self._deadline: float | None = None
+        self._began = -SHORT_LIVED
+        self._flaps = 0
         self.desk = Desk(worker, self._pools, timers)
         """All requests."""
         self.queues: dict[str, Any] = {queue.name: queue for queue in worker.app.queues()}
@@ -85,6 +102,16 @@ class TaskConsumer:
             log.warning("connection to the broker lost, connecting again: %s", lost)
             self._worker.status.set_ready(False, f"the connection to the broker was lost: {lost}")
             self.desk.connection_lost()
+            pause = self._pause()
+            if pause and stopped_while_waiting(self._worker, pause):
+                self._stop_unconnected()
+
+    def _pause(self) -> float:
+        """Return the seconds to wait before the next connection: none, unless the last ones were lost at once."""
+        now = self._worker.clock.monotonic()
+        self._flaps = self._flaps + 1 if now - self._began < SHORT_LIVED else 0
+        self._began = now
+        return 0.0 if not self._flaps else min(FIRST_PAUSE * 2 ** (self._flaps - 1), LONGEST_PAUSE)
 
     def _run_generation(self, blueprint: Blueprint) -> BaseException | None:
         """Connect, drive the loop until the consumer ends or the connection is lost; return what the loss was."""
@@ -102,12 +129,14 @@ class TaskConsumer:
             if self._generation is not None:
                 self._generation.collect()  # the step that failed is not stopped by its blueprint
             if isinstance(cause, StoppedWhileConnecting):
-                self._stop_cold()
+                self._stop_unconnected()
                 return None
             if isinstance(cause, KernelError):
                 raise cause from None
-            if self.generations and isinstance(cause, losses):
-                return cause
+            if isinstance(cause, losses):
+                if self.generations:
+                    return cause
+                raise BrokerUnavailable(f"the broker at {self._worker.broker.url} refuses: {cause}") from cause
             raise
         except losses as exc:
             self._tasks = None
@@ -123,6 +152,7 @@ class TaskConsumer:
     def _begin(self, blueprint: Blueprint) -> None:
         self._tasks = cast("TasksStep", blueprint.component("tasks"))
         self.generations += 1
+        self._began = self._worker.clock.monotonic()
         self._worker.status.tick()
         self._worker.status.set_ready(True)
         if self.generations == 1:
@@ -262,6 +292,22 @@ class TaskConsumer:
             self._ended = True
         elif request.mode is StopMode.COLD or now >= self._deadline:
             self._stop_cold()
+
+    def _stop_unconnected(self) -> None:
+        """Stop as ever, without a broker to tell: what it has delivered, it delivers again once we are gone."""
+        self._tasks = None
+        nobody = threading.Event()
+        while not self._ended:
+            self._worker.read_signals()
+            self._worker.status.tick()
+            self._timers.fire()
+            if self._worker.loop_calls:
+                self._worker.loop_calls.run()
+            if self._worker.inbox:
+                self.desk.on_events(self._worker.inbox.take())
+            self._stop()
+            if not self._ended:
+                nobody.wait(UNWAKEABLE_BLOCK)
 
     def _stop_cold(self) -> None:
         worker = self._worker

@@ -50,7 +50,7 @@ PARK_FROM = 1.0
 STORE_AGAIN = 5.0
 """Seconds after which a report that could not be stored is tried again."""
 REMEMBERED = 10_000
-"""Fates that are kept for messages whose connection was lost before they could be settled."""
+"""Messages of which something is kept while their redelivery is expected: their fate, or that they never started."""
 
 
 class Desk:
@@ -80,6 +80,7 @@ class Desk:
         self._unstored: list[Request] = []
         self._store_timer: TimerHandle | None = None
         self._unsettled: OrderedDict[tuple[str, int], tuple[Fate, str]] = OrderedDict()
+        self._innocent: OrderedDict[tuple[str, int], None] = OrderedDict()
         self._tells_received = worker.hooks.listens(kernel_task_received)
         self._tells_accepted = worker.hooks.listens(kernel_task_accepted)
         self._tells_finished = worker.hooks.listens(kernel_task_finished)
@@ -113,6 +114,8 @@ class Desk:
         )
         if envelope.redelivered and self._known(request):
             return
+        if generation.courier is not None and envelope.redelivered:
+            self._read_count(request)
         log.info("Task %s received", request)
         if options is None:
             self._act(request, self._admission.unknown(request))
@@ -133,7 +136,7 @@ class Desk:
                 return
         queue = queue_of(message)
         log.error("message rejected and kept in %s.quarantine: %s", queue, why.reason)
-        settle_message(message, Fate.QUARANTINE, queue, why.reason)
+        settle_message(message, Fate.QUARANTINE, queue, why.reason, generation.courier)
         self.settled[Fate.QUARANTINE] += 1
 
     def _known(self, request: Request) -> bool:
@@ -153,6 +156,14 @@ class Desk:
             log.info("redelivery of %s, which still runs here, is adopted", request)
             running.message, running.generation = request.message, request.generation
         return True
+
+    def _read_count(self, request: Request) -> None:
+        """Learn from an AMQP redelivery whether one more start is to be counted.
+
+        The broker says only that there was a delivery before, or counts more than those. What was held here, unstarted,
+        when a connection was lost is no start.
+        """
+        request.uncounted = request.key not in self._innocent
 
     def admit(self, request: Request) -> None:
         """Decide what becomes of a request now; called again after it has waited."""
@@ -175,11 +186,9 @@ class Desk:
 
     def _hold(self, request: Request, seconds: float, why: str) -> None:
         """Let a request wait: in the broker where it can, else here."""
-        park = getattr(request.message, "park", None)
-        if park is not None and seconds >= PARK_FROM:
+        if self._parks(request, seconds):
             log.debug("Task %s parked for %.3f s: %s", request, seconds, why)
             request.state = State.SETTLED
-            park(seconds)
             self.settled["parked"] += 1
             return
         log.debug("Task %s held for %.3f s: %s", request, seconds, why)
@@ -190,6 +199,19 @@ class Desk:
 
     def _count_held(self) -> None:
         self.flow.held = len(self._held) + sum(not request.acknowledged for request in self._unstored)
+
+    def _parks(self, request: Request, seconds: float) -> bool:
+        """Leave a message that has to wait to the broker, where that can be and is worth it."""
+        own = getattr(request.message, "park", None)
+        if own is not None:
+            if seconds >= PARK_FROM:
+                own(seconds)
+            return bool(seconds >= PARK_FROM)
+        ladder, queue = request.generation.ladder, request.envelope.queue
+        if ladder is None or not ladder.takes(queue, seconds, crowded=self.flow.crowded):
+            return False
+        ladder.park(request.message, queue, seconds, request.attempts)
+        return True
 
     def _release(self, request: Request) -> None:
         self._held.discard(request)
@@ -206,6 +228,9 @@ class Desk:
             if revoked is not None:
                 self._act(self._waiting.popleft(), revoked)
                 continue
+            if self._waiting[0].uncounted and self._waiting[0].options.acks_late:
+                self._count_start(self._waiting.popleft())
+                continue
             ticket = self._worker.slots.take()
             if ticket is None:
                 return
@@ -214,6 +239,15 @@ class Desk:
             if not request.options.acks_late:
                 self._acknowledge_early(request)
             self._submit(request, self._app.job(request.envelope, request.options))
+
+    def _count_start(self, request: Request) -> None:
+        """Put a copy that says one start more in the place of a redelivered message; the copy is what will run."""
+        assert request.generation.courier is not None  # noqa: S101  (only its messages are uncounted)
+        log.info("Task %s was delivered before and not settled: %d earlier start(s)", request, request.attempts)
+        request.generation.courier.hand_back(request.message, request.envelope.queue, request.attempts)
+        self._admission.forget(request)
+        request.state = State.SETTLED
+        self.settled["counted"] += 1
 
     def _acknowledge_early(self, request: Request) -> None:
         """At most once: the broker must have forgotten the message before the task begins."""
@@ -225,6 +259,7 @@ class Desk:
         self.flow.early += 1
 
     def _submit(self, request: Request, job: Job) -> None:
+        self._innocent.pop(request.key, None)
         request.state = State.REPORTING if job.is_report else State.SUBMITTED
         request.job = job
         self._jobs[job] = request
@@ -297,7 +332,7 @@ class Desk:
             self._finish(request, outcome, fate_of(outcome, request.options), str(outcome.failure or ""))
         elif outcome.kind is OutcomeKind.LOST and request.options.reject_on_worker_lost:
             self._log_end(request, outcome)
-            self._settle(request, Fate.REQUEUE)
+            self._settle(request, Fate.RETURN)
         elif outcome.kind in (OutcomeKind.TIMED_OUT, OutcomeKind.CANCELLED, OutcomeKind.LOST, OutcomeKind.FAILED):
             self._log_end(request, outcome)
             self._report(request, outcome, fate_of(outcome, request.options), str(outcome.failure or outcome.kind))
@@ -434,6 +469,10 @@ class Desk:
                 request.timer.cancel()
             self._admission.forget(request)
             request.state = State.SETTLED
+            if request.generation.courier is not None:
+                self._innocent[request.key] = None
+        while len(self._innocent) > REMEMBERED:
+            self._innocent.popitem(last=False)
         self._held.clear()
         self._waiting.clear()
         self._count_held()

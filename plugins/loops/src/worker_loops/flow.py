@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from typing import Any
 
 from worker_kernel import Slots
@@ -10,12 +11,28 @@ LARGEST_WINDOW = 65535
 """AMQP counts prefetched messages in 16 bits."""
 
 
+class Prefetch(enum.Enum):
+    """What a broker takes its window for."""
+
+    CHANNEL = enum.auto()
+    """The channel; it can be changed at any time."""
+    SHARED = enum.auto()
+    """The same on RabbitMQ with classic queues, where that has to be said."""
+    CONSUMER = enum.auto()
+    """Each consumer, once and for all: quorum queues, and RabbitMQ from 4.0 on."""
+
+
 class Flow:
     """How many unsettled messages the broker may leave with us. Belongs to the loop's thread.
 
     A message that waits here for its time does not use up a slot, so it widens the window. A message that was
     acknowledged before its run no longer counts at the broker but does occupy a slot, so it narrows the window: early
     acknowledgement is no look-ahead.
+
+    Where the broker has a window for each consumer (`Prefetch.CONSUMER`), it cannot follow what is held here: it is as
+    large as slots and buffer. Then up to one window of messages can wait here while early acknowledged ones run, and as
+    many for each further queue. Consuming is not paused there, since a quorum queue counts as delivered what it was
+    about to send to a consumer that leaves.
     """
 
     def __init__(self, slots: Slots, *, buffer: int, most_held: int | None) -> None:
@@ -24,6 +41,7 @@ class Flow:
         self._most_held = most_held
         self._applied: int | None = None
         self._paused = False
+        self._prefetch = Prefetch.CHANNEL
         self.held = 0
         """Messages that wait here for their time."""
         self.early = 0
@@ -32,6 +50,8 @@ class Flow:
     @property
     def window(self) -> int:
         """Unsettled messages allowed now (>= 0)."""
+        if self._prefetch is Prefetch.CONSUMER:
+            return min(self._slots.limit + self._buffer, LARGEST_WINDOW)
         held = self.held if self._most_held is None else min(self.held, self._most_held)
         return max(0, min(self._slots.limit + self._buffer + held - self.early, LARGEST_WINDOW))
 
@@ -45,8 +65,19 @@ class Flow:
         """Whether the broker knows of another window than there is."""
         return self._applied != self.window
 
-    def reset(self) -> None:
-        """A new connection knows nothing of the window yet."""
+    @property
+    def shared(self) -> bool:
+        """Whether all queues share one window, which RabbitMQ refuses for other than classic queues."""
+        return self._prefetch is Prefetch.SHARED
+
+    @property
+    def crowded(self) -> bool:
+        """Whether no further message can be held without using up the window of those that could run."""
+        return self._most_held is not None and self.held >= self._most_held
+
+    def reset(self, prefetch: Prefetch = Prefetch.CHANNEL) -> None:
+        """A new connection knows nothing of the window yet, and may take it in another way."""
+        self._prefetch = prefetch
         self._applied = None
         self._paused = False
 
@@ -60,8 +91,11 @@ class Flow:
                 consumer.cancel()
             self._paused = True
         else:
-            consumer.qos(prefetch_count=window)
-            if self._paused:
+            anew = self._prefetch is Prefetch.CONSUMER and self._applied is not None
+            if anew and not self._paused:
+                consumer.cancel()
+            consumer.qos(prefetch_count=window, apply_global=self._prefetch is Prefetch.SHARED)
+            if self._paused or anew:
                 consumer.consume()
             self._paused = False
         self._applied = window

@@ -19,6 +19,8 @@ class Fate(enum.StrEnum):
     """The broker may forget it."""
     REQUEUE = "handed back"
     """It goes back to its queue, as if it had never been started."""
+    RETURN = "returned"
+    """It goes back to its queue, and the start that has come to nothing is counted, where the broker can tell."""
     DISCARD = "rejected"
     """Rejected without requeueing: to the dead-letter exchange of its queue, where there is one."""
     QUARANTINE = "quarantined"
@@ -66,6 +68,8 @@ class Request:
     """What it waits for while it is held."""
     started: bool = False
     """Whether a slot has ever started it."""
+    uncounted: bool = False
+    """Whether the broker only says that it was delivered before: an earlier start, which is counted before the next."""
     pid: int | None = None
     """The process it runs in, once it has started."""
     since: float | None = None
@@ -81,6 +85,11 @@ class Request:
     def key(self) -> tuple[str, int]:
         """What tells it from others: a retry has the same id, a redelivery has the same key."""
         return (self.envelope.id, self.envelope.retries)
+
+    @property
+    def attempts(self) -> int:
+        """Starts that were never settled, with the one that is not counted yet."""
+        return self.envelope.attempts + self.uncounted
 
     def __str__(self) -> str:
         return f"{self.envelope.task}[{self.envelope.id}]"

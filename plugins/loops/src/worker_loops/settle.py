@@ -10,6 +10,7 @@ from kombu import Producer, Queue
 
 from worker_kernel import Outcome, OutcomeKind, TaskOptions
 
+from .courier import KEPT_PROPERTIES, Courier
 from .request import Fate, Request, State
 
 log = logging.getLogger("worker_loops.settle")
@@ -18,7 +19,6 @@ QUARANTINE_SUFFIX = ".quarantine"
 QUARANTINE_HEADER = "x-kernel-quarantine"
 QUARANTINED_AT = "x-kernel-quarantined-at"
 """Seconds since the epoch at which it was put there."""
-KEPT_PROPERTIES = ("correlation_id", "reply_to", "priority", "delivery_mode", "message_id")
 
 
 def fate_of(outcome: Outcome, options: TaskOptions) -> Fate:
@@ -54,24 +54,35 @@ def settle(request: Request, fate: Fate, reason: str = "") -> bool:
         return True
     if not request.generation.alive:
         return False
+    courier = request.generation.courier
     if request.acknowledged:  # the broker has forgotten it, but it shall be kept all the same
-        keep_copy(request.message, request.envelope.queue, reason)
-        return True
-    settle_message(request.message, fate, request.envelope.queue, reason)
+        keep_copy(request.message, request.envelope.queue, reason, courier)
+    elif fate is Fate.REQUEUE and courier is not None:
+        courier.hand_back(request.message, request.envelope.queue, request.attempts)
+    else:
+        settle_message(request.message, fate, request.envelope.queue, reason, courier)
     return True
 
 
-def settle_message(message: Any, fate: Fate, queue: str, reason: str) -> None:
-    """Let a kombu message meet its fate."""
+def settle_message(message: Any, fate: Fate, queue: str, reason: str, courier: Courier | None) -> None:
+    """Let a kombu message meet its fate.
+
+    Args:
+        message: the message.
+        fate: what becomes of it.
+        queue: where it was taken from.
+        reason: with QUARANTINE: why.
+        courier: what sends its copy, on brokers where that takes a connection of its own.
+    """
     match fate:
         case Fate.ACK:
             message.ack()
-        case Fate.REQUEUE:
+        case Fate.REQUEUE | Fate.RETURN:
             message.requeue()
         case Fate.DISCARD:
             message.reject()
         case Fate.QUARANTINE:
-            quarantine(message, queue, reason)
+            quarantine(message, queue, reason, courier)
         case Fate.NONE:
             pass
 
@@ -81,7 +92,7 @@ def queue_of(message: Any) -> str:
     return str(getattr(message, "queue", None) or (message.delivery_info or {}).get("routing_key") or "celery")
 
 
-def quarantine(message: Any, queue: str, reason: str) -> None:
+def quarantine(message: Any, queue: str, reason: str, courier: Courier | None = None) -> None:
     """Move a message, as it came, to ``<queue>.quarantine`` with the reason in a header.
 
     Where the transport cannot do that in one step the copy is published first: a crash in between leaves two.
@@ -90,20 +101,25 @@ def quarantine(message: Any, queue: str, reason: str) -> None:
     if own is not None:
         own(reason)
         return
-    keep_copy(message, queue, reason)
+    keep_copy(message, queue, reason, courier)
     message.ack()
 
 
-def keep_copy(message: Any, queue: str, reason: str) -> None:
+def keep_copy(message: Any, queue: str, reason: str, courier: Courier | None) -> None:
     """Publish a copy of a message, as it came, to ``<queue>.quarantine`` with the reason in a header."""
     place = Queue(queue + QUARANTINE_SUFFIX)
+    headers = {QUARANTINE_HEADER: reason, QUARANTINED_AT: time.time()}
+    if courier is not None:
+        courier.declare(place)
+        courier.send(message, place.name, headers=headers)
+        return
     properties = {name: message.properties[name] for name in KEPT_PROPERTIES if name in message.properties}
     with Producer(message.channel, auto_declare=False) as producer:
         producer.publish(
             getattr(message, "raw_body", message.body),
             routing_key=place.name,
             declare=[place],
-            headers={**(message.headers or {}), QUARANTINE_HEADER: reason, QUARANTINED_AT: time.time()},
+            headers={**(message.headers or {}), **headers},
             content_type=message.content_type or "application/data",
             content_encoding=message.content_encoding or "binary",
             **properties,

@@ -8,14 +8,18 @@ from typing import Any, cast
 
 from kombu import Consumer as KombuConsumer
 
-from worker_kernel import Drive, Hub, KernelBug, LoopSpec, Step, StepContext
+from worker_kernel import ControlError, Drive, Hub, KernelBug, LoopSpec, Step, StepContext, declare_queue
 
 from .connection import Generation
 from .desk import Desk
+from .flow import Prefetch
 from .request import Fate
 from .settle import queue_of, settle_message
 
 log = logging.getLogger("worker_loops.tasks")
+
+QUORUM = "quorum"
+CLASSIC = "classic"
 
 LoopFunction = Callable[[Drive, Hub | None], None]
 
@@ -28,6 +32,7 @@ class TasksStep(Step):
         self._generation: Generation | None = None
         self._desk: Desk | None = None
         self._queues: dict[str, Any] = {}
+        self._tags: dict[object, str] = {}
         self._wake: Callable[[], None] | None = None
 
     def create(self, ctx: StepContext) -> TasksStep:
@@ -47,21 +52,46 @@ class TasksStep(Step):
         """Declare the queues and begin to consume."""
         assert self._generation is not None  # noqa: S101  (create comes first)
         assert self._desk is not None  # noqa: S101
+        queues = list(self._queues.values())
+        self._desk.flow.reset(self._declare(queues))
         self._consumer = KombuConsumer(
             self._generation.channel,
-            queues=list(self._queues.values()),
+            queues=queues,
             on_message=self._deliver,
             no_ack=False,
+            auto_declare=False,
         )
-        self._desk.flow.reset()
         self._desk.flow.apply(self._consumer)
         self._consumer.consume()
         self._generation.read_ahead()
+
+    def _declare(self, queues: list[Any]) -> Prefetch:
+        """Declare queues, those that exist are used as they are, and say what the broker takes a window for."""
+        assert self._generation is not None  # noqa: S101  (create comes first)
+        connection = self._generation.connection
+        types = [declare_queue(connection, queue) for queue in queues]
+        if self._generation.ladder is None:
+            return Prefetch.CHANNEL
+        if QUORUM in types:  # as Celery does, whose clients delay messages for quorum queues by themselves
+            for queue in queues:
+                self._generation.ladder.bind(queue.name)
+        if all(known == CLASSIC for known in types) and not connection.qos_semantics_matches_spec:
+            return Prefetch.SHARED
+        self._generation.ladder.eager = True
+        return Prefetch.CONSUMER
+
+    def _queue_of_tag(self, tag: object) -> str | None:
+        """Return the queue that a consumer's tag stands for, a cancelled one's too: its deliveries may still come."""
+        active = self._consumer._active_tags  # noqa: SLF001  (kombu knows it, and does not tell)
+        self._tags.update({name: queue for queue, name in active.items()})
+        return self._tags.get(tag)
 
     def _deliver(self, message: Any) -> None:
         """Nothing that arrives in a queue may end the worker; only a lost connection may end the generation."""
         assert self._generation is not None  # noqa: S101  (create comes first)
         assert self._desk is not None  # noqa: S101
+        if self._generation.is_amqp and getattr(message, "queue", None) is None:
+            message.queue = self._queue_of_tag((message.delivery_info or {}).get("consumer_tag"))
         try:
             self._desk.on_message(message, self._generation)
         except self._generation.losses:
@@ -69,7 +99,7 @@ class TasksStep(Step):
         except Exception:
             log.exception("a message could not be dealt with and is quarantined")
             if not message.acknowledged:
-                settle_message(message, Fate.QUARANTINE, queue_of(message), "internal error")
+                settle_message(message, Fate.QUARANTINE, queue_of(message), "internal error", self._generation.courier)
         if self._desk.flow.changed and self._wake is not None:
             self._wake()  # the loop may be about to block, with a window that is too small
 
@@ -82,10 +112,12 @@ class TasksStep(Step):
         """Declare a queue and consume from it as well."""
         assert self._consumer is not None  # noqa: S101  (start comes first)
         assert self._desk is not None  # noqa: S101
+        assert self._generation is not None  # noqa: S101
+        if self._desk.flow.shared and declare_queue(self._generation.connection, queue) != CLASSIC:
+            raise ControlError("refused", f"{queue.name} is no classic queue, as those of now: name it in -Q")
         self._consumer.add_queue(queue)
         if not self._desk.flow.paused:
             self._consumer.consume()
-            assert self._generation is not None  # noqa: S101
             self._generation.read_ahead()
 
     def cancel_queue(self, name: str) -> None:

@@ -1,0 +1,102 @@
+"""Tasks for later wait in the broker, not in the worker."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import celery
+import kombu.pools
+import pytest
+
+TASKS = """
+    @app.task
+    def now(): return time.time()
+    @app.task
+    def size(): return int(open("/proc/self/statm").read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+"""
+
+
+@pytest.mark.parametrize("queue_type", ["classic", "quorum"])
+@pytest.mark.parametrize("pool", ["solo", "threads"])
+def test_a_far_eta_is_acknowledged_and_kept_on_the_ladder(
+    rabbit: Any, rabbit_site: Callable[..., Any], pool: str, queue_type: str, until: Any
+) -> None:
+    site = rabbit_site(queue_type)
+    site.write(TASKS)
+    worker = site.worker("-P", pool)
+    begun = time.time()
+    result = site.app.send_task("tasks.now", countdown=11)
+    assert site.app.send_task("tasks.now").get(timeout=30) - begun < 10
+    until(lambda: site.queue_size() == 0, "the message to be parked")
+    assert worker.stop() == 0, worker.log  # nothing is held here: there is nothing to hand back
+    assert site.queue_size() == 0
+    site.worker("-P", pool)
+    assert result.get(timeout=60) - begun >= 11
+
+
+def test_the_ladder_goes_by_queue_and_not_by_the_last_word_of_its_name(
+    rabbit: Any, rabbit_site: Callable[..., Any], until: Any
+) -> None:
+    site = rabbit_site()
+    site.write(TASKS)
+    short, long = f"{site.queue}", f"a.{site.queue}"
+    site.worker("-P", "threads", "-Q", f"{short},{long}")
+    try:
+        for queue in (short, long):  # both become known to the ladder
+            site.app.send_task("tasks.now", countdown=10.5, queue=queue)
+        results = [site.app.send_task("tasks.now", countdown=10.5, queue=queue) for queue in (short, long)]
+        for result in results:
+            result.get(timeout=60)
+        until(lambda: site.workers[0].log.count("succeeded") == 4, "all four")
+        assert site.workers[0].log.count("succeeded") == 4
+    finally:
+        rabbit.delete(long)
+
+
+def test_what_celerys_client_delays_for_a_quorum_queue_arrives(
+    rabbit: Any, rabbit_site: Callable[..., Any], rabbitmq_url: str
+) -> None:
+    """Such a client puts it on the ladder by itself, and relies on a worker to have bound the queue to it."""
+    site = rabbit_site("quorum")
+    site.write(TASKS)
+    site.worker("-P", "threads")
+    client = celery.Celery("client", broker=rabbitmq_url, set_as_current=False)
+    client.conf.task_queues = [
+        kombu.Queue(
+            site.queue,
+            kombu.Exchange("celery_delayed_test", type="topic"),
+            routing_key=site.queue,
+            queue_arguments={"x-queue-type": "quorum"},
+        )
+    ]
+    client.conf.task_default_queue = site.queue
+    try:
+        begun = time.time()
+        sent = client.send_task("tasks.now", countdown=3, queue=site.queue)
+        assert site.app.AsyncResult(sent.id).get(timeout=60) - begun >= 2
+    finally:
+        client.close()
+        kombu.pools.reset()
+        with rabbit.channel() as channel:
+            channel.exchange_delete("celery_delayed_test")
+
+
+@pytest.mark.timeout(1500)
+@pytest.mark.parametrize("count", [2000, pytest.param(100_000, marks=pytest.mark.long)])
+def test_parked_messages_cost_no_memory_and_stand_in_nobodys_way(
+    rabbit_site: Callable[..., Any], count: int, until: Any, tmp_path: Path
+) -> None:
+    site = rabbit_site()
+    site.write(TASKS)
+    site.worker("-P", "threads", "-c", "2")
+    before = site.app.send_task("tasks.size").get(timeout=30)
+    for _ in range(count):
+        site.app.send_task("tasks.now", countdown=1200)
+    until(lambda: site.queue_size() == 0, "all to be parked", 1200)
+    begun = time.monotonic()
+    after = site.app.send_task("tasks.size").get(timeout=30)
+    assert time.monotonic() - begun < 5  # one second, and what a loaded machine needs
+    assert after - before < 50 * 1024 * 1024
