@@ -57,11 +57,6 @@ def test_a_connection_is_made_as_the_settings_say(make_lab: Callable[..., Lab]) 
     assert (connection.connect_timeout, connection.heartbeat) == (3.0, 7.0)
     waits = {"read_timeout": 30.0, "write_timeout": 30.0}
     assert connection.transport_options == {"max_retries": 1, "confirm_publish": True, **waits}
-        "max_retries": 1,
-        "confirm_publish": True,
-        "read_timeout": 30.0,
-        "write_timeout": 30.0,
-    }
 
 
 def test_a_url_that_kombu_cannot_use_is_a_usage_error_without_its_password(make_lab: Callable[..., Lab]) -> None:
