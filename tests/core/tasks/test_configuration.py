@@ -55,7 +55,8 @@ def test_a_connection_is_made_as_the_settings_say(make_lab: Callable[..., Lab]) 
     connection = lab.app.connection()
     assert connection.alt == ["amqp://a//", "amqp://b//"]
     assert (connection.connect_timeout, connection.heartbeat) == (3.0, 7.0)
-    assert connection.transport_options == {"max_retries": 1, "confirm_publish": True}
+    waits = {"read_timeout": 30.0, "write_timeout": 30.0}
+    assert connection.transport_options == {"max_retries": 1, "confirm_publish": True, **waits}
 
 
 def test_a_url_that_kombu_cannot_use_is_a_usage_error_without_its_password(make_lab: Callable[..., Lab]) -> None:

@@ -111,7 +111,7 @@ def test_without_a_result_store_reading_is_a_clear_error_and_running_is_not(make
 def test_a_result_store_that_does_not_exist_is_named_with_those_that_do(make_lab: Callable[..., Lab]) -> None:
     with pytest.raises(StoreUnavailable, match="did you mean lab://"):
         make_lab(result_backend="labb://x").app.check_result_store()
-    with pytest.raises(StoreUnavailable, match="installed: lab"):
+    with pytest.raises(StoreUnavailable, match="installed: rpc, lab"):
         make_lab(result_backend="redis://x").app.check_result_store()
     with pytest.raises(StoreUnavailable, match="one URL"):
         make_lab(result_backend="lab://a;lab://b").app.check_result_store()

@@ -164,8 +164,18 @@ def rabbit_site(rabbit: Rabbit, new_site: type[Any], tmp_path: Path) -> Iterator
         rabbit.delete(site.queue, f"{site.queue}.quarantine")
 
 
-@pytest.fixture(params=["classic-asynloop", "classic-synloop", "quorum-asynloop", "quorum-synloop"])
+LONG = pytest.mark.long
+
+
+@pytest.fixture(
+    params=[
+        "classic-asynloop",
+        "quorum-synloop",
+        pytest.param("classic-synloop", marks=LONG),
+        pytest.param("quorum-asynloop", marks=LONG),
+    ]
+)
 def site(request: pytest.FixtureRequest, rabbit_site: Callable[..., Any]) -> Any:
-    """Each type of queue on each loop."""
+    """Each type of queue on each loop; in the short form, each of them once."""
     queue_type, _, loop = request.param.partition("-")
     return rabbit_site(queue_type, loop)

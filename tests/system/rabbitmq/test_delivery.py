@@ -204,7 +204,7 @@ def impatient(rabbitmq_url: str, until: Any) -> Iterator[Node]:
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("seconds", [pytest.param(60, marks=pytest.mark.long), 25])
+@pytest.mark.parametrize("seconds", [pytest.param(60, marks=pytest.mark.long), 14])
 def test_a_task_that_outlasts_the_consumer_timeout_runs_once(
     impatient: Node, rabbit_site: Callable[..., Any], seconds: int, until: Any
 ) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -76,9 +77,17 @@ def through(rabbit_site: Callable[..., Any], proxy: Any) -> Callable[..., Any]:
     return make
 
 
-@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
-@pytest.mark.parametrize("loop", ["asynloop", "synloop"])
-@pytest.mark.parametrize("pool", ["solo", "threads"])
+def matrix() -> Iterator[Any]:
+    """Everything, of which each fault, pool and loop is in the short form."""
+    for number, (pool, loop, fault) in enumerate(product(["solo", "threads"], ["asynloop", "synloop"], FAULTS)):
+        short = number % len(FAULTS) == (0 if pool == "solo" and loop == "asynloop" else 1) or (
+            pool == "threads" and loop == "asynloop"
+        )
+        marks = [] if short else [pytest.mark.long]
+        yield pytest.param(pool, loop, fault, marks=marks, id=f"{pool}-{loop}-{fault.__name__}")
+
+
+@pytest.mark.parametrize(("pool", "loop", "fault"), matrix())
 @pytest.mark.parametrize("broker", BROKERS)
 def test_a_task_sent_after_healing_is_done_soon(
     through: Callable[..., Any], proxy: Any, broker: str, pool: str, loop: str, fault: Callable[..., None], until: Any

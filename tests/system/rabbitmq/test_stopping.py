@@ -32,7 +32,7 @@ def names(signals: list[signal.Signals]) -> str:
     return "+".join(one.name for one in signals)
 
 
-@pytest.fixture(params=["asynloop", "synloop"])
+@pytest.fixture(params=["asynloop", pytest.param("synloop", marks=pytest.mark.long)])
 def stopping(request: pytest.FixtureRequest, rabbit_site: Callable[..., Any]) -> Any:
     site = rabbit_site("classic", request.param)
     site.write(TASKS)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -258,7 +257,6 @@ def connect(connection: Any, worker: Worker) -> None:
 
 def stopped_while_waiting(worker: Worker, seconds: float) -> bool:
     """Wait, looking for a stop request twice a second: there is no loop yet that could be woken."""
-    nobody = threading.Event()
     deadline = worker.clock.monotonic() + seconds
     while worker.clock.monotonic() < deadline:
         worker.read_signals()
@@ -266,5 +264,5 @@ def stopped_while_waiting(worker: Worker, seconds: float) -> bool:
         worker.loop_calls.run()
         if worker.stop_request is not None:
             return True
-        nobody.wait(min(0.5, max(0.0, deadline - worker.clock.monotonic())))
+        worker.clock.sleep(min(0.5, max(0.0, deadline - worker.clock.monotonic())))
     return worker.stop_request is not None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -49,7 +48,7 @@ log = logging.getLogger("worker_loops.consumer")
 SHORT_LIVED = 5.0
 """Seconds that a connection has to last for the next one to be made without a pause."""
 FIRST_PAUSE = 0.25
-"""Seconds before the second connection in a row that was lost at once; doubled each time."""
+"""Seconds to wait once two connections in a row were lost at once; doubled each time."""
 LONGEST_PAUSE = 30.0
 """Seconds."""
 LONGEST_BLOCK = 1.0
@@ -107,11 +106,11 @@ class TaskConsumer:
                 self._stop_unconnected()
 
     def _pause(self) -> float:
-        """Return the seconds to wait before the next connection: none, unless the last ones were lost at once."""
+        """Return the seconds to wait before the next connection: none, unless two in a row were lost at once."""
         now = self._worker.clock.monotonic()
         self._flaps = self._flaps + 1 if now - self._began < SHORT_LIVED else 0
         self._began = now
-        return 0.0 if not self._flaps else min(FIRST_PAUSE * 2 ** (self._flaps - 1), LONGEST_PAUSE)
+        return 0.0 if self._flaps < 2 else min(FIRST_PAUSE * 2 ** (self._flaps - 2), LONGEST_PAUSE)
 
     def _run_generation(self, blueprint: Blueprint) -> BaseException | None:
         """Connect, drive the loop until the consumer ends or the connection is lost; return what the loss was."""
@@ -296,7 +295,6 @@ class TaskConsumer:
     def _stop_unconnected(self) -> None:
         """Stop as ever, without a broker to tell: what it has delivered, it delivers again once we are gone."""
         self._tasks = None
-        nobody = threading.Event()
         while not self._ended:
             self._worker.read_signals()
             self._worker.status.tick()
@@ -307,7 +305,7 @@ class TaskConsumer:
                 self.desk.on_events(self._worker.inbox.take())
             self._stop()
             if not self._ended:
-                nobody.wait(UNWAKEABLE_BLOCK)
+                self._worker.clock.sleep(UNWAKEABLE_BLOCK)
 
     def _stop_cold(self) -> None:
         worker = self._worker
