@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,9 +37,11 @@ BUSY = """
 
 
 @pytest.fixture(autouse=True)
-def sockets_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep the workers of these tests apart from others on this machine."""
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+def sockets_of_its_own(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Keep the workers of these tests apart from others on this machine, where a socket's path is short enough."""
+    with tempfile.TemporaryDirectory(prefix="wk") as folder:
+        monkeypatch.setenv("XDG_RUNTIME_DIR", folder)
+        yield
 
 
 def state(site: Any) -> dict[str, Any]:

@@ -159,8 +159,11 @@ def test_the_folder_is_made_for_its_owner_only_and_no_other_is_used(tmp_path: Pa
             place.make_private(tmp_path / bad)
 
 
-def test_the_folder_is_in_the_users_runtime_directory_where_there_is_one(tmp_path: Path) -> None:
-    assert place.folder({"XDG_RUNTIME_DIR": str(tmp_path)}) == tmp_path / "worker-kernel"
+def test_the_folder_is_in_the_users_runtime_directory_where_there_is_one(tmp_path: Path, short_path: Path) -> None:
+    too_long = tmp_path / ("x" * 60)
+    too_long.mkdir()
+    assert place.folder({"XDG_RUNTIME_DIR": str(short_path)}) == short_path / "worker-kernel"
+    assert place.folder({"XDG_RUNTIME_DIR": str(too_long)}) == place.folder({})
     assert place.folder({"XDG_RUNTIME_DIR": str(tmp_path / "absent")}) == place.folder({})
 
 

@@ -87,14 +87,14 @@ def test_without_a_place_there_is_no_state_step() -> None:
     assert not StateStep().enabled(worker_with(worker_state_file=None))
 
 
-def test_the_control_step_listens_and_says_where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+def test_the_control_step_listens_and_says_where(short_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(short_path))
     worker = worker_with(worker_control_socket=None)
     step = created(ControlStep(), worker)
     step.start()
     try:
         path = worker.status.snapshot().control_socket
-        assert Path(path).parent == tmp_path / "worker-kernel"
+        assert Path(path).parent == short_path / "worker-kernel"
         assert ask(path, "grow", {"n": 1})["ok"] == {"grow": {"n": 1}}
     finally:
         step.stop()
@@ -104,15 +104,15 @@ def test_the_control_step_listens_and_says_where(tmp_path: Path, monkeypatch: py
 
 
 def test_a_place_that_nobody_named_is_done_without_and_a_named_one_must_do(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    short_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
-    (tmp_path / "worker-kernel").write_text("no folder")
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(short_path))
+    (short_path / "worker-kernel").write_text("no folder")
     step = created(ControlStep(), worker_with(worker_control_socket=None))
     step.start()
     step.stop()
     assert "goes on without" in caplog.text
-    named = created(ControlStep(), worker_with(worker_control_socket=str(tmp_path / "absent" / "w.sock")))
+    named = created(ControlStep(), worker_with(worker_control_socket=str(short_path / "absent" / "w.sock")))
     with pytest.raises(UsageError, match="worker_control_socket"):
         named.start()
 
@@ -124,10 +124,10 @@ def test_there_is_no_control_where_it_is_off_or_on_windows() -> None:
     assert not ControlStep().enabled(worker_with(worker_control_socket="off"))
 
 
-def test_a_worker_that_ends_at_once_leaves_no_socket(tmp_path: Path) -> None:
-    worker = worker_with(worker_control_socket=str(tmp_path / "w.sock"))
+def test_a_worker_that_ends_at_once_leaves_no_socket(short_path: Path) -> None:
+    worker = worker_with(worker_control_socket=str(short_path / "w.sock"))
     step = created(ControlStep(), worker)
     step.start()
     worker.status.enter(WorkerState.DEAD)
-    assert not (tmp_path / "w.sock").exists()
+    assert not (short_path / "w.sock").exists()
     step.stop()

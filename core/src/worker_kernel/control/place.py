@@ -12,13 +12,15 @@ from pathlib import Path
 
 LONGEST = 100
 """Bytes that the path of a socket may have on every platform (``sun_path``)."""
+ROOM = 45
+"""Bytes that the names below ``XDG_RUNTIME_DIR`` may need."""
 
 
 def folder(environ: Mapping[str, str] | None = None) -> Path:
     """Return the folder of this user's control sockets, which need not exist."""
     environ = os.environ if environ is None else environ
     runtime = environ.get("XDG_RUNTIME_DIR")
-    if runtime and Path(runtime).is_dir():
+    if runtime and Path(runtime).is_dir() and len(os.fsencode(runtime)) <= LONGEST - ROOM:
         return Path(runtime) / "worker-kernel"
     return Path(tempfile.gettempdir()) / f"worker-kernel-{os.getuid()}"
 
