@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import celery
@@ -84,17 +83,29 @@ def test_what_celerys_client_delays_for_a_quorum_queue_arrives(
             channel.exchange_delete("celery_delayed_test")
 
 
+@pytest.fixture
+def top_of_the_ladder(rabbit: Any) -> Iterator[int]:
+    """A delay whose messages wait on one level, which no other test uses, and are thrown away afterwards.
+
+    They must not come down: their queue is gone then, and a quorum queue's dead-letters that nobody takes block it.
+    """
+    level = 20
+    yield 2**level
+    with rabbit.channel() as channel:
+        channel.queue_purge(f"celery_delayed_{level}")
+
+
 @pytest.mark.timeout(1500)
 @pytest.mark.parametrize("count", [2000, pytest.param(100_000, marks=pytest.mark.long)])
 def test_parked_messages_cost_no_memory_and_stand_in_nobodys_way(
-    rabbit_site: Callable[..., Any], count: int, until: Any, tmp_path: Path
+    rabbit_site: Callable[..., Any], top_of_the_ladder: int, count: int, until: Any
 ) -> None:
     site = rabbit_site()
     site.write(TASKS)
     site.worker("-P", "threads", "-c", "2")
     before = site.app.send_task("tasks.size").get(timeout=30)
     for _ in range(count):
-        site.app.send_task("tasks.now", countdown=1200)
+        site.app.send_task("tasks.now", countdown=top_of_the_ladder)
     until(lambda: site.queue_size() == 0, "all to be parked", 1200)
     begun = time.monotonic()
     after = site.app.send_task("tasks.size").get(timeout=30)

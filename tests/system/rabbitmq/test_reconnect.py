@@ -87,7 +87,7 @@ def matrix() -> Iterator[Any]:
         yield pytest.param(pool, loop, fault, marks=marks, id=f"{pool}-{loop}-{fault.__name__}")
 
 
-@pytest.mark.parametrize(("pool", "loop", "fault"), matrix())
+@pytest.mark.parametrize(("pool", "loop", "fault"), [*matrix()])
 @pytest.mark.parametrize("broker", BROKERS)
 def test_a_task_sent_after_healing_is_done_soon(
     through: Callable[..., Any], proxy: Any, broker: str, pool: str, loop: str, fault: Callable[..., None], until: Any

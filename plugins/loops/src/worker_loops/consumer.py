@@ -49,8 +49,8 @@ SHORT_LIVED = 5.0
 """Seconds that a connection has to last for the next one to be made without a pause."""
 FIRST_PAUSE = 0.25
 """Seconds to wait once two connections in a row were lost at once; doubled each time."""
-LONGEST_PAUSE = 30.0
-"""Seconds."""
+LONGEST_PAUSE = 2.0
+"""Seconds: enough not to be a burden, and soon enough once all is well."""
 LONGEST_BLOCK = 1.0
 """Seconds that a blocking drain may take at most, where signals may have to be looked for."""
 UNWAKEABLE_IDLE = 0.5
