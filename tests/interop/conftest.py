@@ -55,7 +55,12 @@ class Process:
         self.log_file = folder / f"{name}.log"
         self._ready = ready
         self._log = self.log_file.open("w")
-        self.process = subprocess.Popen(command, cwd=folder, stdout=self._log, stderr=subprocess.STDOUT)
+        # Not traced: on CPython 3.11 a traced process stalls while an exception waits for a blocked thread, and one
+        # worker serves many tests here, those of limits among them.
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_PROCESS")}
+        self.process = subprocess.Popen(
+            command, cwd=folder, stdout=self._log, stderr=subprocess.STDOUT, env=environment
+        )
 
     @property
     def log(self) -> str:
