@@ -54,7 +54,7 @@ def test_what_is_refused_when_asked_for_is_not_asked_for_by_default(setting: Set
 @pytest.mark.parametrize("setting", HONOURED, ids=ids)
 def test_a_setting_that_is_not_refused_is_read_by_something(setting: Setting) -> None:
     roots = [SOURCES, *(WORKSPACE / "plugins").glob("*/src")]
-    declaring = {"core_settings.py", "unhonoured.py"}
+    declaring = {"app_settings.py", "worker_settings.py", "unhonoured.py"}
     texts = (
         path.read_text(encoding="utf-8") for root in roots for path in root.rglob("*.py") if path.name not in declaring
     )

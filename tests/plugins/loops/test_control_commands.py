@@ -49,7 +49,7 @@ def test_what_makes_no_sense_is_refused_and_changes_nothing(
     with pytest.raises(ControlError, match=text):
         getattr(control, name)(worker, **arguments)
     assert worker.office.desk.options_of("t") == TaskOptions(name="t")
-    assert worker.office.desk.revoked_ids == []
+    assert worker.office.desk.revoked.ids() == []
 
 
 def test_limits_hold_from_the_next_delivery_on(worker: Any, message: Any) -> None:

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker_kernel import CancelHow, CancelReply, OutcomeKind, TaskOptions, Unsupported
+from worker_loops import revoking
 from worker_loops.revoked import Revoked
 
 
@@ -24,7 +25,7 @@ class Clock:
 
 
 def revoke(o: Any, *ids: str, terminate: bool = False) -> dict[str, str]:
-    return dict(o.desk.revoke(ids, terminate=terminate))
+    return revoking.revoke(o.desk, ids, terminate=terminate)
 
 
 def stored(o: Any) -> list[tuple[str, OutcomeKind]]:
@@ -105,7 +106,7 @@ def test_a_pool_that_cannot_end_what_runs_says_so(office: Any, message: Any) -> 
 def test_what_is_not_here_is_remembered_and_refused_when_it_comes(office: Any, message: Any) -> None:
     o = office()
     assert revoke(o, "1") == {}
-    assert o.desk.revoked_ids == ["1"]
+    assert o.desk.revoked.ids() == ["1"]
     sent = o.deliver(message("1"))
     other = o.deliver(message("2"))
     end_reports(o)
@@ -141,7 +142,7 @@ def test_revocation_works_while_a_stop_drains(office: Any, message: Any) -> None
     running, begun_late = o.deliver(message("1")), o.deliver(message("2"))
     o.pool.accept(o.pool.jobs[0])
     o.events()
-    o.desk.revoke(["2"], terminate=False)
+    revoking.revoke(o.desk, ["2"], terminate=False)
     o.desk.drain()
     o.events()
     end_reports(o)

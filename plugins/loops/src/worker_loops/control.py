@@ -12,6 +12,7 @@ import attrs
 
 from worker_kernel import ControlError, Support, TaskOptions, Worker
 
+from . import revoking
 from .consumer import TaskConsumer
 from .desk import Desk
 from .rates import interval
@@ -37,7 +38,7 @@ def scheduled(worker: Worker) -> list[Mapping[str, object]]:
 
 def revoked(worker: Worker) -> list[str]:
     """List the ids that are remembered as revoked, the oldest first."""
-    return _desk(worker).revoked_ids
+    return _desk(worker).revoked.ids()
 
 
 def revoke(
@@ -54,7 +55,7 @@ def revoke(
         raise ControlError("bad arguments", f"ids must be a task id or a list of them, not {ids!r}")
     if not isinstance(terminate, bool):
         raise ControlError("bad arguments", f"terminate must be true or false, not {terminate!r}")
-    known = _desk(worker).revoke(cast("Sequence[str]", wanted), terminate=terminate)
+    known = revoking.revoke(_desk(worker), cast("Sequence[str]", wanted), terminate=terminate)
     return {"tasks": {one: known.get(one, "remembered") for one in wanted}}
 
 

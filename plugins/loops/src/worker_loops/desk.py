@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter, OrderedDict, deque
-from collections.abc import Callable, Collection
+from collections import Counter, deque
+from collections.abc import Callable
 from typing import Any
 
 import attrs
@@ -26,9 +26,7 @@ from worker_kernel import (
     StopMode,
     StopRequest,
     TaskOptions,
-    TimerHandle,
     Timers,
-    Unsupported,
     Worker,
     WorkerLost,
     kernel_task_accepted,
@@ -39,18 +37,15 @@ from worker_kernel import (
 from .admission import Admission, Decision, Hold, Refuse, default_options
 from .connection import Generation
 from .flow import Flow
+from .memory import Memory
+from .parking import PARK_FROM, park
 from .pools import PoolMap
 from .request import Fate, Request, State
+from .revoked import Revoked
 from .settle import fate_of, queue_of, settle, settle_message
+from .unstored import STORE_AGAIN, Unstored
 
 log = logging.getLogger("worker_loops.tasks")
-
-PARK_FROM = 1.0
-"""Seconds from which a wait is spent in the broker, where it can park messages, rather than here."""
-STORE_AGAIN = 5.0
-"""Seconds after which a report that could not be stored is tried again."""
-REMEMBERED = 10_000
-"""Messages of which something is kept while their redelivery is expected: their fate, or that they never started."""
 
 
 class Desk:
@@ -66,7 +61,6 @@ class Desk:
         self._app = worker.app
         self._options: dict[str, TaskOptions] = dict(worker.app.tasks())
         self._pools = pools
-        self._timers = timers
         self._admission = Admission(worker)
         self.flow = Flow(
             worker.slots,
@@ -77,10 +71,9 @@ class Desk:
         self._waiting: deque[Request] = deque()
         self._jobs: dict[Job, Request] = {}
         self._active: dict[tuple[str, int], Request] = {}
-        self._unstored: list[Request] = []
-        self._store_timer: TimerHandle | None = None
-        self._unsettled: OrderedDict[tuple[str, int], tuple[Fate, str]] = OrderedDict()
-        self._innocent: OrderedDict[tuple[str, int], None] = OrderedDict()
+        self._unstored = Unstored(timers, self._store_again)
+        self._unsettled: Memory[tuple[str, int], tuple[Fate, str]] = Memory()
+        self._innocent: Memory[tuple[str, int], bool] = Memory()
         self._tells_received = worker.hooks.listens(kernel_task_received)
         self._tells_accepted = worker.hooks.listens(kernel_task_accepted)
         self._tells_finished = worker.hooks.listens(kernel_task_finished)
@@ -141,7 +134,7 @@ class Desk:
 
     def _known(self, request: Request) -> bool:
         """Deal with a redelivery of something that runs here, or ran here. Returns whether that was the case."""
-        late = self._unsettled.pop(request.key, None)
+        late = self._unsettled.take(request.key)
         if late is not None:
             log.info("redelivery of %s, which has ended here: its message is %s", request, late[0])
             self._settle(request, *late)
@@ -186,7 +179,7 @@ class Desk:
 
     def _hold(self, request: Request, seconds: float, why: str) -> None:
         """Let a request wait: in the broker where it can, else here."""
-        if self._parks(request, seconds):
+        if park(request, seconds, crowded=self.flow.crowded):
             log.debug("Task %s parked for %.3f s: %s", request, seconds, why)
             request.state = State.SETTLED
             self.settled["parked"] += 1
@@ -198,26 +191,19 @@ class Desk:
         request.timer = request.generation.timers.call_later(seconds, self._release, request)
 
     def _count_held(self) -> None:
-        self.flow.held = len(self._held) + sum(not request.acknowledged for request in self._unstored)
-
-    def _parks(self, request: Request, seconds: float) -> bool:
-        """Leave a message that has to wait to the broker, where that can be and is worth it."""
-        own = getattr(request.message, "park", None)
-        if own is not None:
-            if seconds >= PARK_FROM:
-                own(seconds)
-            return bool(seconds >= PARK_FROM)
-        ladder, queue = request.generation.ladder, request.envelope.queue
-        if ladder is None or not ladder.takes(queue, seconds, crowded=self.flow.crowded):
-            return False
-        ladder.park(request.message, queue, seconds, request.attempts)
-        return True
+        self.flow.held = len(self._held) + self._unstored.unsettled
 
     def _release(self, request: Request) -> None:
+        self._let_go(request)
+        self.admit(request)
+
+    def _let_go(self, request: Request) -> None:
+        """A request waits no longer."""
         self._held.discard(request)
         self._count_held()
-        request.timer = None
-        self.admit(request)
+        if request.timer is not None:
+            request.timer.cancel()
+            request.timer = None
 
     # -- into the pool --------------------------------------------------------------------------------------------
 
@@ -259,7 +245,7 @@ class Desk:
         self.flow.early += 1
 
     def _submit(self, request: Request, job: Job) -> None:
-        self._innocent.pop(request.key, None)
+        self._innocent.take(request.key)
         request.state = State.REPORTING if job.is_report else State.SUBMITTED
         request.job = job
         self._jobs[job] = request
@@ -267,12 +253,8 @@ class Desk:
         try:
             self._pools.for_request(request).submit(job)
         except PoolClosed:
-            self._take_back(request)
-
-    def _take_back(self, request: Request) -> None:
-        """The pool did not take the job: the message goes back, as far as it still can."""
-        self._leave_pool(request)
-        self._settle(request, Fate.REQUEUE)
+            self._leave_pool(request)
+            self._settle(request, Fate.REQUEUE)
 
     def _leave_pool(self, request: Request) -> None:
         if request.job is not None:
@@ -363,24 +345,18 @@ class Desk:
             log.error("the fate of %s could not be stored; trying again in %.0f s", request, STORE_AGAIN)
             request.job = self._app.report(request.envelope, outcome)
             self._active[request.key] = request  # a redelivery of it is adopted meanwhile
-            self._unstored.append(request)
+            self._unstored.add(request)
             self._count_held()
-            if self._store_timer is None:
-                self._store_timer = self._timers.call_later(STORE_AGAIN, self._store_again)
         elif request.acknowledged:
             log.error("the fate of %s could not be stored and is lost: %s", request, request.reason)
             self._settle(request, Fate.NONE)
         else:
             self._settle(request, Fate.REQUEUE)
 
-    def _store_again(self) -> None:
-        """Try again what could not be stored; outlives connections, because the fates are known here alone."""
-        self._store_timer = None
-        unstored, self._unstored = self._unstored, []
+    def _store_again(self, request: Request) -> None:
         self._count_held()
-        for request in unstored:
-            assert request.job is not None  # noqa: S101  (the report)
-            self._submit(request, request.job)
+        assert request.job is not None  # noqa: S101  (the report)
+        self._submit(request, request.job)
 
     def _finish(self, request: Request, outcome: Outcome, fate: Fate, reason: str) -> None:
         if self._tells_finished:
@@ -391,9 +367,7 @@ class Desk:
         """The one place where requests end."""
         self._admission.forget(request)
         if not settle(request, fate, reason):
-            self._unsettled[request.key] = (fate, reason)
-            while len(self._unsettled) > REMEMBERED:
-                self._unsettled.popitem(last=False)
+            self._unsettled.keep(request.key, (fate, reason))
         if fate is Fate.QUARANTINE:
             log.error("Task %s kept in %s.quarantine: %s", request, request.envelope.queue, reason)
         self.settled[fate] += 1
@@ -405,46 +379,26 @@ class Desk:
         held = sorted(self._held, key=lambda one: one.key)
         return [*held, *self._waiting, *(one for one in self._jobs.values() if one not in self._held)]
 
-    def revoke(self, ids: Collection[str], *, terminate: bool) -> dict[str, str]:
-        """Let tasks not run here, now or later; say for each known one what has become of it.
-
-        What is held or waits is refused at once. What the pool has not begun is taken back. What runs is ended only
-        with ``terminate``, and then by any means that the pool has: its outcome is *cancelled*.
-        """
-        self._admission.revoked.add(ids)
-        found: dict[str, str] = {}
-        for request in [one for one in self.requests() if one.envelope.id in ids]:
-            found[request.envelope.id] = self._revoke(request, terminate=terminate)
-        return found
-
-    def _revoke(self, request: Request, *, terminate: bool) -> str:
+    def refuse_revoked(self, request: Request) -> bool:
+        """Refuse a revoked request that has not been given to the pool; whether that was so."""
         refusal = self._admission.refuse_revoked(request)
-        assert refusal is not None  # noqa: S101  (the caller has just added it)
-        if request.state is State.REPORTING or (request.job is not None and request.job.is_report):
-            return "has ended"
-        if request in self._held or request in self._waiting:
-            if request.timer is not None:
-                request.timer.cancel()
-                request.timer = None
-            self._held.discard(request)
-            self._count_held()
-            if request in self._waiting:
-                self._waiting.remove(request)
-            self._act(request, refusal)
-            return "dropped"
-        how = CancelHow.KILL if terminate else CancelHow.WAITING
-        try:
-            reply = self._pools.for_request(request).cancel(request.envelope.id, how)
-        except Unsupported as exc:
-            return f"runs on: {exc}"
-        if reply is CancelReply.UNKNOWN:
-            return "runs on" if not terminate else "has ended"
-        return "dropped" if reply is CancelReply.CANCELLED else "is being ended"
+        if refusal is None or not (request in self._held or request in self._waiting):
+            return False
+        if request in self._waiting:
+            self._waiting.remove(request)
+        else:
+            self._let_go(request)
+        self._act(request, refusal)
+        return True
+
+    def cancel(self, request: Request, how: CancelHow) -> CancelReply:
+        """Have the pool end a request's job; see `Pool.cancel`."""
+        return self._pools.for_request(request).cancel(request.envelope.id, how)
 
     @property
-    def revoked_ids(self) -> list[str]:
-        """What is remembered as revoked, the oldest first."""
-        return self._admission.revoked.ids()
+    def revoked(self) -> Revoked:
+        """What is remembered as revoked."""
+        return self._admission.revoked
 
     def options_of(self, task: str) -> TaskOptions | None:
         """Return the options that hold for a task now; None: there is no such task."""
@@ -470,9 +424,7 @@ class Desk:
             self._admission.forget(request)
             request.state = State.SETTLED
             if request.generation.courier is not None:
-                self._innocent[request.key] = None
-        while len(self._innocent) > REMEMBERED:
-            self._innocent.popitem(last=False)
+                self._innocent.keep(request.key, True)
         self._held.clear()
         self._waiting.clear()
         self._count_held()
@@ -481,9 +433,7 @@ class Desk:
     def drain(self) -> None:
         """Start nothing more, and hand back what has not started. What runs, runs on. Idempotent."""
         self.draining = True
-        if self._store_timer is not None:
-            self._store_timer.cancel()
-        self._store_again()  # the last time
+        self._unstored.try_now()  # the last time
         for request in sorted(self._held, key=lambda held: held.key):
             if request.timer is not None:
                 request.timer.cancel()
@@ -544,9 +494,7 @@ class Desk:
         return {
             "held": len(self._held),
             "waiting": len(self._waiting),
-            "submitted": states[State.SUBMITTED],
-            "running": states[State.RUNNING],
-            "reporting": states[State.REPORTING],
+            **{str(state): states[state] for state in (State.SUBMITTED, State.RUNNING, State.REPORTING)},
             "window": self.flow.window,
             "settled": {str(fate): count for fate, count in sorted(self.settled.items())},
         }
