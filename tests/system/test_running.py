@@ -68,6 +68,21 @@ def test_a_task_that_changes_the_directory_leaves_the_broker_where_it_is(plain_s
     assert worker.stop() == 0, worker.log
 
 
+def test_a_worker_whose_broker_file_is_removed_serves_the_one_in_its_place(site: Any) -> None:
+    site.write("""
+        @app.task
+        def add(x, y): return x + y
+    """)
+    worker = site.worker("-P", "threads")
+    assert site.app.send_task("tasks.add", (1, 2)).get(timeout=30) == 3
+    for file in site.folder.glob("broker.sqlite3*"):
+        if file.is_file():
+            file.unlink()
+    assert site.app.send_task("tasks.add", (2, 3)).get(timeout=30) == 5
+    assert "removed or replaced" in worker.log
+    assert worker.stop() == 0, worker.log
+
+
 @pytest.mark.parametrize("pool", POOLS)
 def test_a_countdown_is_kept_and_an_expired_task_never_runs(site: Any, pool: str, until: Any) -> None:
     site.write("""

@@ -82,7 +82,7 @@ class StateStep(Step):
         if self._handle is not None:
             self._handle.cancel()
         request = worker.stop_request
-        worker.status.enter(WorkerState.DEAD, "" if request is None else request.reason)
+        worker.status.enter(WorkerState.DEAD, "it failed: see its log" if request is None else request.reason)
         worker.status.unwatch(self._on_change)
         self._stopped = True
         self._changed.set()

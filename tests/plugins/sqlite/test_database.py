@@ -50,6 +50,26 @@ def test_a_file_that_is_no_database_is_refused(path: str) -> None:
         Database(path).execute("SELECT 1")
 
 
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_file_that_was_removed_while_open_is_written_no_more_and_made_anew(
+    database: Database, path: str, replaced: bool
+) -> None:
+    with database.transaction() as tx:
+        tx.execute("INSERT INTO queues VALUES ('old')")
+    for file in Path(path).parent.glob(f"{Path(path).name}*"):
+        if file.is_file():
+            file.unlink()
+    other = Database(path)
+    if replaced:
+        other.execute("SELECT 1")
+    with pytest.raises(DatabaseUnavailable, match="removed or replaced while it was open"), database.transaction():
+        pytest.fail("nobody would read what is written here")
+    with database.transaction() as tx:
+        tx.execute("INSERT INTO queues VALUES ('new')")
+    assert other.execute("SELECT name FROM queues") == [("new",)]
+    other.close()
+
+
 def test_an_old_library_is_refused(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "OLDEST_SQLITE", (99, 0, 0))
     with pytest.raises(DatabaseRefused, match=r"older than 99\.0\.0"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,8 @@ def command(
 
     Exit code 1: the worker refused, or does not answer.
     """
+    if not hasattr(socket, "AF_UNIX"):
+        raise UsageError("there is no control socket on this platform\nstop the worker with a signal")
     given = parse(arguments)
     path = socket_path or (in_state_file(state_file) if state_file else only_one())
     reply = ask(path, name, given, timeout=timeout)

@@ -173,8 +173,12 @@ class Database:
     def __del__(self) -> None:
         self._leave_inherited()
 
+    def displaced(self) -> bool:
+        """Whether a file is open that is not the one at the path any more: it was removed or replaced."""
+        return self._connection is not None and self._pid == os.getpid() and _identity(self.path) != self._file
+
     def _check_place(self) -> None:
-        if _identity(self.path) != self._file:  # what is written to a file without a name, nobody reads
+        if self.displaced():  # what is written to a file without a name, nobody reads
             self.close()
             raise DatabaseUnavailable(
                 self.path,

@@ -165,6 +165,8 @@ class SqliteResultStore(ResultStore):
         if self._pid != os.getpid():  # the lock may have been held by a thread that the fork left behind
             self._lock, self._pid = threading.RLock(), os.getpid()
         with self._lock:
+            if self._database.displaced():  # a store has nothing to remember of the file before
+                self._database.close()
             try:
                 yield self._database
             except DatabaseError as error:
