@@ -72,7 +72,7 @@ def test_a_task_that_kills_its_process_is_quarantined_after_three_starts(site: A
     assert site.queue_size() == 0
 
 
-def test_handing_back_is_no_attempt(site: Any, until: Any) -> None:
+def test_handing_back_what_sleeps_is_no_attempt(site: Any, until: Any) -> None:
     site.write("""
         @app.task
         def slow():

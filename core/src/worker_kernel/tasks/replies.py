@@ -183,7 +183,7 @@ class ReplyStore(ResultStore):
         queue = self._replies(self.reply_to)
         self._connection = self._connect()
         channel = self._connection.default_channel
-        self._consumer = kombu.Consumer(channel, [queue], on_message=self._on_message, no_ack=True)
+        self._consumer = kombu.Consumer(channel, [queue], on_message=self._on_message, no_ack=False)
         self._consumer.consume()
 
     def _on_message(self, message: Any) -> None:
@@ -191,11 +191,12 @@ class ReplyStore(ResultStore):
             meta = json.loads(message.body)
             known = isinstance(meta, dict) and isinstance(meta["task_id"], str) and isinstance(meta["status"], str)
         except (ValueError, KeyError, TypeError):
-            return  # anybody can send to a queue
+            known = False  # anybody can send to a queue
         if known:
             with self._changed:
                 self._remember({"result": None, **meta})
                 self._changed.notify_all()
+        message.ack()  # only now: what is on its way when the connection is cut comes again
 
     def _remember(self, meta: Meta) -> None:
         task_id = str(meta["task_id"])
