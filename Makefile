@@ -34,7 +34,7 @@ services:
 test: $(VENV)/ready-dev
 	@echo "make test: the suite with branch coverage, on $$($(BIN)/python -V)"
 	@rm -f .coverage .coverage.*
-	@$(BIN)/coverage run -m pytest -q -m "not long" -n 4 --dist loadgroup
+	@$(BIN)/coverage run -m pytest -q -m "not long" -n 3 --dist loadgroup
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report --skip-covered --skip-empty
 

@@ -163,6 +163,7 @@ class Place:
     def celery_worker(self, *args: str) -> Process:
         """Start a worker of Celery's."""
         command = [sys.executable, "-m", "celery", "-A", "celerytasks", "worker", "-P", "solo", "-l", "INFO"]
+        command += ["-n", f"{uuid.uuid4().hex}@%h"]  # two of one name lock each other out
         return self._started("celerys", [*command, "--without-gossip", "--without-mingle", *args], READY, True)
 
     def _started(self, name: str, command: list[str], sign: str, ready: bool) -> Process:
