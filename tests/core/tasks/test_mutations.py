@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import json
 import logging
 import random
@@ -76,9 +78,9 @@ def damage(chance: random.Random, value: Any) -> None:
     other, others_key = chance.choice(where)
     match chance.randrange(4):
         case 0:
-            container[key] = chance.choice(POISON)
+            container[key] = copy.deepcopy(chance.choice(POISON))  # or the next mutant finds it damaged
         case 1:
-            container[key] = json.loads(json.dumps(other[others_key], default=repr))
+            container[key] = copy.deepcopy(other[others_key])
         case 2:
             del container[key]
         case _:
@@ -93,11 +95,14 @@ def mutant(chance: random.Random) -> Damaged:
     content = json.loads(json.dumps({"headers": HEADERS, "body": chance.choice(BODIES)}))
     if isinstance(content["body"], dict):
         content["headers"] = {}
-    for _ in range(chance.randint(1, 4)):
-        damage(chance, content)
+    with contextlib.suppress(RecursionError):  # too deep to be copied: damaged enough
+        for _ in range(chance.randint(1, 4)):
+            damage(chance, content)
     try:
         body = json.dumps(content.get("body")).encode("utf-8", "surrogatepass")
-    except (TypeError, ValueError, RecursionError):
+    except RecursionError:
+        body = b"[" * 2_000
+    except (TypeError, ValueError):
         body = repr(content.get("body"))[:10_000].encode("utf-8", "replace")
     raw = bytearray(body)
     if chance.random() < 0.02:
