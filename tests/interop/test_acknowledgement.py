@@ -144,7 +144,7 @@ def test_a_row_of_the_matrix(served: Place, until: Any, row: Row) -> None:
 @pytest.mark.parametrize(
     "row",
     [
-        Row("die", "late", "FAILURE", "WorkerLost", 3, kept=1),
+        Row("die", "late", "FAILURE", "WorkerLostError", 3, kept=1),
         Row("die", "early", "PENDING", "", 1),
         Row("die_once", "late", "SUCCESS", "done", 2),
         Row("die_once", "early", "PENDING", "", 1),

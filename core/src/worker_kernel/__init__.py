@@ -54,7 +54,7 @@ if TYPE_CHECKING:
         Unsupported,
         UnsupportedOption,
         UsageError,
-        WorkerLost,
+        WorkerLostError,
     )
     from .hookspecs import (
         CONTRACT,
@@ -171,7 +171,7 @@ _HOMES = {
     "Unsupported": ".errors",
     "UnsupportedOption": ".errors",
     "UsageError": ".errors",
-    "WorkerLost": ".errors",
+    "WorkerLostError": ".errors",
     "AutoscalePolicySpec": ".hookspecs",
     "CONTRACT": ".hookspecs",
     "ControlCommandSpec": ".hookspecs",
@@ -372,7 +372,7 @@ __all__ = [
     "UsageError",
     "Value",
     "Worker",
-    "WorkerLost",
+    "WorkerLostError",
     "WorkerState",
     "declare_queue",
     "implements",

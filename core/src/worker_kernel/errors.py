@@ -30,7 +30,7 @@
     TaskError                       what a task's result says when the worker ended it
     ├── SoftTimeLimitExceeded       raised in the task, which may catch it
     ├── TimeLimitExceeded           the task was ended
-    ├── WorkerLost                  whatever ran the task died with it
+    ├── WorkerLostError             whatever ran the task died with it
     ├── TaskRevoked                 the task was cancelled, or expired
     ├── UnsupportedOption           the message asks for something that is refused
     ├── ChordFailed                 a task failed whose result the chord's body was waiting for
@@ -276,7 +276,7 @@ class TimeLimitExceeded(TaskError):
     """The hard time limit has passed and the task was ended. The name and the meaning are Celery's."""
 
 
-class WorkerLost(TaskError):
+class WorkerLostError(TaskError):
     """Whatever ran the task (a process, a slot) died while it did; Celery's name is ``WorkerLostError``."""
 
 

@@ -23,7 +23,7 @@ from types import TracebackType
 
 from .clock import Clock
 from .deadlines import Deadline, Deadlines, NativeBackstop
-from .errors import JobKilled, SoftTimeLimitExceeded, TaskRevoked, TimeLimitExceeded, UnsupportedOption, WorkerLost
+from .errors import JobKilled, SoftTimeLimitExceeded, TaskRevoked, TimeLimitExceeded, UnsupportedOption, WorkerLostError
 from .job import Job, Raised
 from .outcome import Failure, Outcome, OutcomeKind
 from .pool import CancelHow, PoolConfig, Slot
@@ -188,7 +188,7 @@ class Run(abc.ABC):
 
     def lost(self) -> Outcome:
         """Return the outcome of a job that still ran when everything was ended."""
-        return self.outcome(OutcomeKind.LOST, WorkerLost("the worker stopped while the task ran"))
+        return self.outcome(OutcomeKind.LOST, WorkerLostError("the worker stopped while the task ran"))
 
     # -- how exceptions travel
 

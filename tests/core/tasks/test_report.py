@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker_kernel import Envelope, Failure, Fence, KernelBug, Outcome, OutcomeKind, TaskNotRegistered, WorkerLost
+from worker_kernel import Envelope, Failure, Fence, KernelBug, Outcome, OutcomeKind, TaskNotRegistered, WorkerLostError
 from worker_kernel.tasks import frames
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def result_task(lab: Lab) -> str:
 def test_a_report_survives_the_way_to_another_process(lab: Lab) -> None:
     lab.task(add).delay(1)
     envelope = lab.envelope()
-    outcome = fate(envelope.id, OutcomeKind.LOST, failure=Failure.of(WorkerLost("signal 9", 9)), runtime=1.5)
+    outcome = fate(envelope.id, OutcomeKind.LOST, failure=Failure.of(WorkerLostError("signal 9", 9)), runtime=1.5)
     copy = lab.app.job_from_frame(lab.app.report(envelope, outcome).to_frame())
     assert copy.is_report
     assert copy.run() == attrs.evolve(outcome, stored=True)

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker_kernel import App, AsyncResult, Failure, StoreUnavailable, TaskError, TimeLimitExceeded, WorkerLost
+from worker_kernel import App, AsyncResult, Failure, StoreUnavailable, TaskError, TimeLimitExceeded, WorkerLostError
 from worker_kernel.tasks.meta import exception_from, exception_record, plain, record, revived
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ def test_the_store_is_told_how_long_results_are_kept(make_lab: Callable[..., Lab
         (("builtins", "ValueError", "x"), ValueError, ("x",)),
         ((__name__, "OwnError", [1]), OwnError, (1,)),
         (("billiard.exceptions", "TimeLimitExceeded", [3]), TimeLimitExceeded, (3,)),
-        (("billiard.exceptions", "WorkerLostError", ["k"]), WorkerLost, ("k",)),
+        (("billiard.exceptions", "WorkerLostError", ["k"]), WorkerLostError, ("k",)),
     ],
 )
 def test_a_stored_exception_has_its_own_class(
@@ -246,7 +246,7 @@ def test_we_read_what_celery_stores(lab: Lab) -> None:
 
 
 def test_failures_of_ours_are_stored_under_celerys_names() -> None:
-    assert exception_record(Failure.of(WorkerLost("x")))["exc_type"] == "WorkerLostError"
+    assert exception_record(Failure.of(WorkerLostError("x")))["exc_type"] == "WorkerLostError"
     assert exception_record(Failure.of(ValueError("x"))) == {
         "exc_type": "ValueError", "exc_message": ["x"], "exc_module": "builtins"
     }  # fmt: skip

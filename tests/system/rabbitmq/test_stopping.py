@@ -95,7 +95,7 @@ def test_cold_and_early(stopping: Any, pool: str, signals: list[signal.Signals],
     until(lambda: stopping.lines() == [["begun"]], "the task to begin")
     send(worker, signals, until)
     assert worker.wait() == 0, worker.log
-    assert type(result.get(timeout=5, propagate=False)).__name__ == "WorkerLost"
+    assert type(result.get(timeout=5, propagate=False)).__name__ == "WorkerLostError"
     assert stopping.queue_size() == 0
 
 

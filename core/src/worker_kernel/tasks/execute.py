@@ -19,7 +19,7 @@ from ..errors import (
     TaskRevoked,
     TimeLimitExceeded,
     UnsupportedOption,
-    WorkerLost,
+    WorkerLostError,
 )
 from ..job import Job, Raised
 from ..outcome import Failure, Outcome, OutcomeKind
@@ -189,7 +189,7 @@ class TaskJob(Job):
             return self._outcome(OutcomeKind.TIMED_OUT, failure, stored=stored)
         if exc.reason == "stop":
             # Nothing is stored: the message goes back, and whoever runs it next stores its result.
-            return self._outcome(OutcomeKind.LOST, Failure.of(WorkerLost("the worker stopped")), stored=False)
+            return self._outcome(OutcomeKind.LOST, Failure.of(WorkerLostError("the worker stopped")), stored=False)
         log.warning("Task %s[%s] was cancelled while it ran", self.task, self.id)
         failure = Failure.of(TaskRevoked("terminated"))
         stored = store_failure(self._app, self.envelope, failure, self._followups, status=REVOKED)

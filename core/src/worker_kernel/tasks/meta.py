@@ -33,7 +33,7 @@ Meta = dict[str, Any]
 _CELERY_NAMES: Mapping[str, tuple[str, str]] = {
     "SoftTimeLimitExceeded": ("billiard.exceptions", "SoftTimeLimitExceeded"),
     "TimeLimitExceeded": ("billiard.exceptions", "TimeLimitExceeded"),
-    "WorkerLost": ("billiard.exceptions", "WorkerLostError"),
+    "WorkerLostError": ("billiard.exceptions", "WorkerLostError"),
     "TaskRevoked": ("celery.exceptions", "TaskRevokedError"),
     "TaskNotRegistered": ("celery.exceptions", "NotRegistered"),
     "ChordFailed": ("celery.exceptions", "ChordError"),

@@ -16,7 +16,7 @@ from ..errors import (
     TaskError,
     TaskRevoked,
     TimeLimitExceeded,
-    WorkerLost,
+    WorkerLostError,
 )
 from ..job import Job
 from ..outcome import Failure, Outcome, OutcomeKind
@@ -41,7 +41,7 @@ _STATES = {
 _REASONS: dict[OutcomeKind, Exception] = {
     OutcomeKind.FAILED: TaskError("the task failed"),
     OutcomeKind.TIMED_OUT: TimeLimitExceeded(),
-    OutcomeKind.LOST: WorkerLost("what ran the task died"),
+    OutcomeKind.LOST: WorkerLostError("what ran the task died"),
     OutcomeKind.REJECTED: Reject("the task was rejected"),
     OutcomeKind.CANCELLED: TaskRevoked("revoked"),
 }

@@ -15,7 +15,7 @@ from typing import ClassVar
 import attrs
 
 from ..capabilities import Capabilities, Support
-from ..errors import JobKilled, PoolClosed, WorkerLost
+from ..errors import JobKilled, PoolClosed, WorkerLostError
 from ..job import Job, Raised
 from ..outcome import Failure, Outcome, OutcomeKind
 from ..pool import CancelHow, CancelReply, Pool, PoolConfig, PoolStatistics, Slot, SlotStatistics
@@ -281,7 +281,7 @@ async def _end_all(tasks: set[asyncio.Task[None]]) -> None:
 
 def _ended(job: Job, kind: OutcomeKind, cause: BaseException | None = None) -> Outcome:
     """Return the outcome of a job that could not say it itself; nothing of it is stored."""
-    failure = Failure.of(cause or (WorkerLost() if kind is OutcomeKind.LOST else JobKilled()))
+    failure = Failure.of(cause or (WorkerLostError() if kind is OutcomeKind.LOST else JobKilled()))
     return Outcome(job_id=job.id, kind=kind, failure=failure)
 
 

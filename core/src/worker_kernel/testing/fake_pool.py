@@ -14,7 +14,7 @@ from typing import ClassVar
 import attrs
 
 from ..capabilities import Capabilities, Effect, Stuck, Support
-from ..errors import JobKilled, PoolClosed, TimeLimitExceeded, Unsupported, WorkerLost
+from ..errors import JobKilled, PoolClosed, TimeLimitExceeded, Unsupported, WorkerLostError
 from ..job import Job, Raised
 from ..outcome import Failure, Outcome, OutcomeKind
 from ..pool import CancelHow, CancelReply, Pool, PoolConfig, PoolStatistics, Slot, SlotStatistics
@@ -409,7 +409,7 @@ class FakePool(Pool):
 
 def _ended(job: Job, kind: OutcomeKind, cause: BaseException | None = None) -> Outcome:
     """Return the outcome of a job that could not say it itself; nothing of it is stored."""
-    reasons = {OutcomeKind.TIMED_OUT: TimeLimitExceeded, OutcomeKind.LOST: WorkerLost}
+    reasons = {OutcomeKind.TIMED_OUT: TimeLimitExceeded, OutcomeKind.LOST: WorkerLostError}
     failure = Failure.of(cause or reasons.get(kind, JobKilled)())
     return Outcome(job_id=job.id, kind=kind, failure=failure)
 

@@ -16,7 +16,7 @@ from worker_kernel import (
     TaskRevoked,
     UnsupportedOption,
     Worker,
-    WorkerLost,
+    WorkerLostError,
     kernel_may_start,
 )
 
@@ -91,7 +91,7 @@ class Admission:
             return revoked
         now = datetime.fromtimestamp(self._worker.clock.wall(), tz=UTC)
         if self._cap and envelope.attempts >= self._cap:
-            error: Exception = WorkerLost(
+            error: Exception = WorkerLostError(
                 f"started {envelope.attempts} times and never ended: its process died each time"
             )
             return _refuse(request, OutcomeKind.LOST, error, Fate.QUARANTINE)

@@ -28,7 +28,7 @@ from worker_kernel import (
     TaskOptions,
     Timers,
     Worker,
-    WorkerLost,
+    WorkerLostError,
     kernel_task_accepted,
     kernel_task_finished,
     kernel_task_received,
@@ -474,7 +474,7 @@ class Desk:
         if job.is_report or ended or not request.started:
             self._ended(request, job, outcome)
         elif request.acknowledged:
-            lost = Failure.of(WorkerLost("the worker was stopped while the task ran"), with_traceback=False)
+            lost = Failure.of(WorkerLostError("the worker was stopped while the task ran"), with_traceback=False)
             report = Outcome(job_id=outcome.job_id, kind=OutcomeKind.LOST, failure=lost)
             log.warning("Task %s was lost in the stop: it had been acknowledged before its run", request)
             self._finish(request, self._app.report(request.envelope, report).run(), Fate.NONE, "")
