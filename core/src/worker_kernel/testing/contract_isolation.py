@@ -13,7 +13,6 @@ from ..outcome import Failure, Outcome, OutcomeKind
 from .bench import Bench, PoolMaker, on_pool, with_bench
 from .dying import exits, kills_itself, segfaults
 from .fake_job import FakeJob
-from .recording import eventually
 
 DEATHS = ((exits, r"\b3\b"), (kills_itself, r"SIGKILL|\b9\b"), (segfaults, r"SIGSEGV|\b11\b"))
 """Bodies that end their process, and what the failure must name."""
@@ -80,8 +79,8 @@ class IsolationPromises(PoolMaker):
                 assert bench.pool.stop(bench.patience)
             else:
                 bench.pool.terminate()
-            eventually(lambda: not (_children() - before), f"all children have ended {_children() - before}")
-            eventually(lambda: not any(map(_lives, seen)), f"the processes {seen} have ended")
+            bench.eventually(lambda: not (_children() - before), f"all children have ended {_children() - before}")
+            bench.eventually(lambda: not any(map(_lives, seen)), f"the processes {seen} have ended")
 
         with_bench(self, scenario, slots=2)
         assert seen
