@@ -16,7 +16,7 @@ import attrs
 
 from worker_kernel.application import Application
 from worker_kernel.capabilities import Capabilities, Support
-from worker_kernel.errors import JobKilled, PoolClosed, Unsupported, WorkerLostError
+from worker_kernel.errors import PoolClosed, Unsupported, WorkerLostError
 from worker_kernel.job import Job
 from worker_kernel.outcome import Failure, Outcome, OutcomeKind
 from worker_kernel.pool import CancelHow, CancelReply, Pool, PoolConfig, PoolStatistics, Slot, SlotStatistics

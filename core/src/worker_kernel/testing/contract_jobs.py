@@ -67,6 +67,8 @@ class JobPromises(PoolMaker):
         order = [(told.what, told.job_id) for told in bench.listener.told]
         late = [job.id for job in jobs if order.index(("accepted", job.id)) > order.index(("finished", job.id))]
         assert not late, f"finished before they were accepted: {late}"
+        if self.capabilities.runs_elsewhere:
+            return  # here one hears of the start when the job may have begun there
         assert not early, f"began before they were accepted: {early}"
 
     @on_pool(slots=2)

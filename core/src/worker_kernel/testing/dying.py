@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import faulthandler
 import os
-import resource
 import signal
 
 from .fake_job import FakeJob
@@ -28,6 +27,8 @@ def kills_itself(job: FakeJob) -> None:
 
 def segfaults(job: FakeJob) -> None:
     """Read from address 0; without a core dump, and without a traceback on stderr."""
+    import resource  # not on every platform
+
     faulthandler.disable()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     ctypes.string_at(0)
