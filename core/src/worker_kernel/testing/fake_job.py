@@ -122,8 +122,8 @@ class FakeJob(Job):
         if self.is_async:
             return self._call_async()
         self._begin("call")
-        self.record("started")
         try:
+            self.record("started")
             if self._held:
                 self.dwell()
         except BaseException as exc:
@@ -133,8 +133,8 @@ class FakeJob(Job):
     def _call_async(self) -> Awaitable[object]:
         async def task() -> object:
             self._begin("call")
-            self.record("started")
             try:
+                self.record("started")
                 while self._held and not self.released:  # noqa: ASYNC110  (the gate belongs to other threads)
                     await asyncio.sleep(_POLL)
             except BaseException as exc:
