@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .application import Application, BrokerInfo, Envelope, Fence, TaskOptions
     from .blueprint import Blueprint
+    from .bootrecord import Booted, BootRecord
     from .bootsteps import BlueprintName, Step, StepContext, StepSpec
     from .capabilities import Capabilities, Effect, Fitness, Stuck, Support
     from .clock import Clock, SystemClock
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
         KernelError,
         LeaseLost,
         MaxRetriesExceeded,
+        MemoryLimitExceeded,
         MessageInvalid,
         MissingRequirement,
         OptionNeedsStep,
@@ -118,6 +120,9 @@ if TYPE_CHECKING:
     from .worker import Worker
 
 _HOMES = {
+    "Booted": ".bootrecord",
+    "BootRecord": ".bootrecord",
+    "MemoryLimitExceeded": ".errors",
     "Application": ".application",
     "BrokerInfo": ".application",
     "Envelope": ".application",
@@ -269,6 +274,8 @@ __all__ = [
     "AutoscalePolicySpec",
     "Blueprint",
     "BlueprintName",
+    "BootRecord",
+    "Booted",
     "BrokerInfo",
     "BrokerUnavailable",
     "CancelHow",
@@ -306,6 +313,7 @@ __all__ = [
     "LoopCalls",
     "LoopSpec",
     "MaxRetriesExceeded",
+    "MemoryLimitExceeded",
     "MessageInvalid",
     "MissingRequirement",
     "OptionNeedsStep",

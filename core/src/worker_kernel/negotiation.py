@@ -56,6 +56,9 @@ OPTION_SETTINGS: Mapping[str, _Option] = MappingProxyType(
         "max_memory_per_child": _Option(
             setting="worker_max_memory_per_child", lacking="cannot replace what runs a slot when it has grown"
         ),
+        "memory_limit": _Option(
+            setting="worker_memory_limit_per_child", lacking="cannot end a task whose process has grown"
+        ),
         "putlocks": _Option(setting="worker_pool_putlocks", lacking="has no queue to hold jobs back from"),
         "strategy": _Option(
             setting="worker_optimization", idle=(None, "default"), lacking="has no scheduling strategies"
