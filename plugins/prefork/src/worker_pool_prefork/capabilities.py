@@ -56,7 +56,8 @@ def hosted(inner: PoolSpec) -> PoolSpec:
     """
     own = inner.capabilities
     hard = {
-        stuck: Effect.REPLACED if effect is Effect.PROCESS_ENDS else effect for stuck, effect in own.hard_effects.items()
+        stuck: Effect.REPLACED if effect is Effect.PROCESS_ENDS else effect
+        for stuck, effect in own.hard_effects.items()
     }
     capabilities = attrs.evolve(
         own,

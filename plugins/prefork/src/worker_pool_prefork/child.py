@@ -6,6 +6,7 @@ import ctypes
 import faulthandler
 import gc
 import logging
+import multiprocessing
 import os
 import random
 import signal
@@ -64,6 +65,7 @@ def run(ends: Ends, orders: Orders, equip: Callable[[Callable[[str], None]], Equ
     faulthandler.enable(file=ends.crash, all_threads=False)
     link = Link(socket.socket(fileno=ends.pipe))
     name_process(orders.title, orders.slots, "starting")
+    multiprocessing.current_process().name = f"child-{orders.index}"  # as the log shows it
     try:
         equipment = equip(lambda words: link.tell([Word.PHASE, words]))
         if equipment.child_init is not None:

@@ -89,7 +89,9 @@ class Crew:
         """Those that finish what they have."""
         self.recycled: Counter[str] = Counter()
         """How many were replaced so far, by reason."""
-        self._restarts = Budget(math.inf if config.max_restarts is None else config.max_restarts, RESTART_WINDOW, self._clock)
+        self._restarts = Budget(
+            math.inf if config.max_restarts is None else config.max_restarts, RESTART_WINDOW, self._clock
+        )
         self._boots = Budget(2, BOOT_WINDOW, self._clock)
         self._shown = ""
         self._generation = 0
@@ -431,4 +433,3 @@ class Crew:
         """End every child at once."""
         for host in self.everyone:
             host.kill()
-

@@ -21,5 +21,3 @@ def resident(pid: int) -> int:
 def in_words(size: int) -> str:
     """Return a size for people: ``123 MiB``."""
     return f"{size / (1 << 20):.0f} MiB"
-
-

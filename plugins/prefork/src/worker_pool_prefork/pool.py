@@ -406,9 +406,7 @@ class PreforkPool(Pool):
             log.exception("the pool's listener raised in %s", getattr(what, "__name__", what))
 
 
-def _line(
-    index: int, pid: int, state: str, entry: Entry | None = None, since: float | None = None
-) -> SlotStatistics:
+def _line(index: int, pid: int, state: str, entry: Entry | None = None, since: float | None = None) -> SlotStatistics:
     job = None if entry is None else entry.job
     return SlotStatistics(
         index=index,

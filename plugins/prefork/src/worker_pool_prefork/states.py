@@ -25,7 +25,9 @@ class HostState(enum.StrEnum):
 
 
 NEXT: dict[HostState, frozenset[HostState]] = {
-    HostState.SPAWNED: frozenset({HostState.STARTING, HostState.READY, HostState.RETIRING, HostState.KILLED, HostState.REAPED}),
+    HostState.SPAWNED: frozenset(
+        {HostState.STARTING, HostState.READY, HostState.RETIRING, HostState.KILLED, HostState.REAPED}
+    ),
     HostState.STARTING: frozenset({HostState.READY, HostState.RETIRING, HostState.KILLED, HostState.REAPED}),
     HostState.READY: frozenset({HostState.BUSY, HostState.RETIRING, HostState.KILLED, HostState.REAPED}),
     HostState.BUSY: frozenset({HostState.READY, HostState.RETIRING, HostState.KILLED, HostState.REAPED}),

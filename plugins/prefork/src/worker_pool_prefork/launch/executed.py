@@ -43,7 +43,9 @@ def _fresh_path() -> frozenset[str]:
     """What a fresh interpreter finds by itself."""
     import site
 
-    return frozenset((*site.getsitepackages(), *(entry for entry in sys.path if entry.endswith((".zip", "lib-dynload")))))
+    return frozenset(
+        (*site.getsitepackages(), *(entry for entry in sys.path if entry.endswith((".zip", "lib-dynload"))))
+    )
 
 
 class ExecLauncher:

@@ -278,5 +278,3 @@ def _end(children: dict[int, tuple[int, int]]) -> None:
         except (ProcessLookupError, PermissionError):
             os.kill(pid, signal.SIGKILL)
     os._exit(0)
-
-
