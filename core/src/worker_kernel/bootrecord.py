@@ -1,4 +1,4 @@
-"""What another process needs to run the jobs of this worker: its application and plugins, as they are configured here."""
+"""What another process needs to run the jobs of this worker: application and plugins, as configured here."""
 
 from __future__ import annotations
 

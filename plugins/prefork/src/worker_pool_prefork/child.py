@@ -153,7 +153,7 @@ def let_go(own: Collection[int]) -> None:
     """
     nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
     for fd in _open_descriptors():
-        if fd > 2 and fd != nothing and fd not in own:  # noqa: PLR2004  (stderr)
+        if fd > 2 and fd != nothing and fd not in own:
             try:
                 os.dup2(nothing, fd, inheritable=False)
             except OSError:

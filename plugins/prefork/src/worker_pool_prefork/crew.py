@@ -256,20 +256,20 @@ class Crew:
         log.warning("child %d is replaced: %s", host.pid, reason)
         self._replace(host, "zombie")
 
-    def on_gone(self, host: Host, exit: Exit) -> None:  # noqa: A002  (what it is)
+    def on_gone(self, host: Host, ending: Exit) -> None:
         """See `HostListener.on_gone`."""
         entries, host.entries = list(host.entries.values()), {}
         expected = host in self.leaving
         if not expected or entries:
-            log.log(logging.ERROR if not expected else logging.WARNING, "%s", describe(host, exit).partition(";")[0])
+            log.log(logging.ERROR if not expected else logging.WARNING, "%s", describe(host, ending).partition(";")[0])
         now = self._clock.monotonic()
         lost = [entry for entry in entries if entry.started]
         for entry in lost:
-            self._listener.finished(entry, fate(entry, host, exit, self._config, now))
+            self._listener.finished(entry, fate(entry, host, ending, self._config, now))
         self._not_started([entry for entry in entries if not entry.started])
         self._strike_off(host)
         if not expected:
-            self._fill_the_gap(host, exit)
+            self._fill_the_gap(host, ending)
         self.pump()
         self._listener.changed()
 
@@ -333,13 +333,13 @@ class Crew:
             if other.predecessor is host:
                 other.predecessor = None
 
-    def _fill_the_gap(self, host: Host, exit: Exit) -> None:  # noqa: A002
+    def _fill_the_gap(self, host: Host, ending: Exit) -> None:
         """A child that should have lived has ended: another one takes its place, within the budgets."""
         index = host.orders.index
         is_spare = self.spares.get(index) is host
         if is_spare:
             del self.spares[index]
-        if self._overdrawn(host, exit) or self._ending:
+        if self._overdrawn(host, ending) or self._ending:
             if not is_spare:
                 self.active.pop(index, None)
             return
@@ -359,12 +359,12 @@ class Crew:
             return host.stale
         return "lost"
 
-    def _overdrawn(self, host: Host, exit: Exit) -> bool:  # noqa: A002
+    def _overdrawn(self, host: Host, ending: Exit) -> bool:
         """Count the end of a child. Returns whether that was one too many, which is told once."""
         if self._given_up:
             return True
         if host.why_broken or not host.served:
-            why = host.why_broken or describe(host, exit)
+            why = host.why_broken or describe(host, ending)
             if why != self._shown:
                 self._shown = why
                 log.error("a child process could not be started: %s", why)

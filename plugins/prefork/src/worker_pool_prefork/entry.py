@@ -34,7 +34,7 @@ class Entry:
         self.data = job.to_frame()
         """What the child gets."""
         self.since = 0.0
-        """When it was first in its child's queue, in the clock's monotonic time: limits count from here at the latest."""
+        """When it was first in its child's queue, in the clock's monotonic time: limits count from here at least."""
         self.started = 0.0
         """When the child says that it started; 0: not yet, as far as is known."""
         self.slot = 0

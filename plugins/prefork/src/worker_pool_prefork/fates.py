@@ -20,9 +20,9 @@ from .memory import in_words
 from .page import KillReason
 
 
-def fate(entry: Entry, host: Host, exit: Exit, config: PoolConfig, now: float) -> Outcome:  # noqa: A002
+def fate(entry: Entry, host: Host, ending: Exit, config: PoolConfig, now: float) -> Outcome:
     """Return the outcome of a job that had started when its child ended; nobody has stored it."""
-    kind, error = _ending(entry, host, exit, config)
+    kind, error = _ending(entry, host, ending, config)
     return Outcome(
         job_id=entry.job.id,
         kind=kind,
@@ -31,7 +31,7 @@ def fate(entry: Entry, host: Host, exit: Exit, config: PoolConfig, now: float) -
     )
 
 
-def _ending(entry: Entry, host: Host, exit: Exit, config: PoolConfig) -> tuple[OutcomeKind, Exception]:  # noqa: A002
+def _ending(entry: Entry, host: Host, ending: Exit, config: PoolConfig) -> tuple[OutcomeKind, Exception]:
     if entry.killed is KillReason.TIME_LIMIT:
         limit = entry.job.time_limit if entry.job.time_limit is not None else config.time_limit
         return OutcomeKind.TIMED_OUT, TimeLimitExceeded(limit)
@@ -43,12 +43,12 @@ def _ending(entry: Entry, host: Host, exit: Exit, config: PoolConfig) -> tuple[O
         return OutcomeKind.FAILED, MemoryLimitExceeded(words)
     if entry.killed is KillReason.STOP:
         return OutcomeKind.LOST, WorkerLostError("the worker stopped while the task ran")
-    return OutcomeKind.LOST, WorkerLostError(describe(host, exit))
+    return OutcomeKind.LOST, WorkerLostError(describe(host, ending))
 
 
-def describe(host: Host, exit: Exit) -> str:  # noqa: A002  (what it is)
+def describe(host: Host, ending: Exit) -> str:
     """Say how a child ended: by what, how large it was, and where its code was."""
-    peak = f", peak memory {in_words(exit.peak)}" if exit.peak else ""
-    words = f"child process {host.pid} ended with {exit.words}{peak}"
+    peak = f", peak memory {in_words(ending.peak)}" if ending.peak else ""
+    words = f"child process {host.pid} ended with {ending.words}{peak}"
     seen = host.last_words()
     return f"{words}; last seen at:\n{seen}" if seen else f"{words}; it was gone before its code was looked at"

@@ -1,7 +1,7 @@
 """What goes through the pipe between the worker and a child: length, kind, payload. Nothing is pickled.
 
-Jobs travel as the bytes that `Job.to_frame` made of them. Everything else is *news*: a JSON list of short lists, each of
-which begins with its word. Both directions carry as many jobs, or news, in one frame as there are at the moment.
+Jobs travel as the bytes that `Job.to_frame` made of them. Everything else is *news*: a JSON list of short lists, each
+of which begins with its word. Both directions carry as many jobs, or news, in one frame as there are at the moment.
 """
 
 from __future__ import annotations

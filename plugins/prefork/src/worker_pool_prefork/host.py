@@ -50,7 +50,7 @@ class HostListener(Protocol):
         """Its inner pool cannot go on."""
         ...
 
-    def on_gone(self, host: Host, exit: Exit) -> None:  # noqa: A002  (what it is)
+    def on_gone(self, host: Host, ending: Exit) -> None:
         """It has ended, and all that it said is read. The jobs that it still has did not end by themselves."""
         ...
 
@@ -209,9 +209,7 @@ class Host:
             return False
         try:
             for kind, payload in self._reader.feed(data):
-                if kind != FrameKind.NEWS:
-                    raise KernelBug(f"a child sent a frame of kind {kind}")
-                for word, *arguments in read_news(payload):
+                for word, *arguments in read_news(payload) if kind == FrameKind.NEWS else ():
                     self._told(word, arguments)
         except (KernelBug, ValueError, TypeError, KeyError) as exc:
             log.error("child %d speaks in riddles and is killed: %s", self.pid, exc)
@@ -297,20 +295,20 @@ class Host:
         """See `Birth.broken`."""
         self.why_broken = why
 
-    def exited(self, exit: Exit) -> None:  # noqa: A002  (what it is)
+    def exited(self, ending: Exit) -> None:
         """See `Birth.exited`. What it has said is read first, from the pipe and from the journal."""
         if self._exit is not None:
             return
         while self._pipe.fileno() >= 0 and self._read():
             pass
-        self._exit = exit
+        self._exit = ending
         for number, started, spent, told in self._unread_journal():
             self._finished(number, started, spent, told)
         current = self.entries.get(self.page.current) if self.slots == 1 else None
         if current is not None and not current.started:
             self.accept(current, self.page.started, 0)
         self.become(HostState.REAPED)
-        self._listener.on_gone(self, exit)
+        self._listener.on_gone(self, ending)
 
     def _unread_journal(self) -> Iterable[tuple[int, float, float, list[Any]]]:
         journal = self.page.journal

@@ -112,8 +112,7 @@ class FastLane:
         self._sent.clear()
         try:
             self._job = job = self._app.job_from_frame(data)
-            if job.is_async:
-                raise UnsupportedOption(f"task {job.task!r} is async def, and this pool runs plain functions only")
+            _refuse_async(job)
             job.prepare()
             # Two signals can arrive, each at any bytecode, also while the window is closed: one layer more than that.
             try:
@@ -242,6 +241,11 @@ class FastLane:
         if news:
             self._link.send(frame(FrameKind.NEWS, b"[" + news + b"]"))
             self._page.clear_journal()
+
+
+def _refuse_async(job: Job) -> None:
+    if job.is_async:
+        raise UnsupportedOption(f"task {job.task!r} is async def, and this pool runs plain functions only")
 
 
 def _unfinished(job_id: str, error: BaseException | None) -> Outcome:

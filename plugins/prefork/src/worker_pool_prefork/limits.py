@@ -49,7 +49,7 @@ class Limits:
             self._timer = self._reactor.at(host.due, self._look)
 
     def kill(self, host: Host, entry: Entry, reason: KillReason, *, force: bool, limit: float = 0.0) -> None:
-        """End a job that runs in a child of one slot: by an exception, and with ``force`` by its process, if need be."""
+        """End a job in a child of one slot: by an exception, and with ``force``, if need be, by its process."""
         now = self._clock.monotonic()
         if entry.killed is None:
             entry.killed = reason

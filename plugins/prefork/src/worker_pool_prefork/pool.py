@@ -10,7 +10,6 @@ import threading
 from collections.abc import Callable
 from typing import ClassVar
 
-
 from worker_kernel import (
     CancelHow,
     CancelReply,

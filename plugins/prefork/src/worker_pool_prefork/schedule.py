@@ -114,7 +114,7 @@ class Schedule:
             return None, 0.0
         soonest = 0.0
         for host in hosts:
-            if host.slots > 1 or len(host.entries) < 2 or host.asked_back:  # noqa: PLR2004  (one runs, one waits)
+            if host.slots > 1 or len(host.entries) < 2 or host.asked_back:
                 continue
             first = next(iter(host.entries.values()))
             runs = now - (first.started or first.since)

@@ -24,13 +24,13 @@ class HostState(enum.StrEnum):
     """It has ended."""
 
 
+_ENDS = frozenset({HostState.RETIRING, HostState.KILLED, HostState.REAPED})
+
 NEXT: dict[HostState, frozenset[HostState]] = {
-    HostState.SPAWNED: frozenset(
-        {HostState.STARTING, HostState.READY, HostState.RETIRING, HostState.KILLED, HostState.REAPED}
-    ),
-    HostState.STARTING: frozenset({HostState.READY, HostState.RETIRING, HostState.KILLED, HostState.REAPED}),
-    HostState.READY: frozenset({HostState.BUSY, HostState.RETIRING, HostState.KILLED, HostState.REAPED}),
-    HostState.BUSY: frozenset({HostState.READY, HostState.RETIRING, HostState.KILLED, HostState.REAPED}),
+    HostState.SPAWNED: _ENDS | {HostState.STARTING, HostState.READY},
+    HostState.STARTING: _ENDS | {HostState.READY},
+    HostState.READY: _ENDS | {HostState.BUSY},
+    HostState.BUSY: _ENDS | {HostState.READY},
     HostState.RETIRING: frozenset({HostState.KILLED, HostState.REAPED}),
     HostState.KILLED: frozenset({HostState.REAPED}),
     HostState.REAPED: frozenset(),

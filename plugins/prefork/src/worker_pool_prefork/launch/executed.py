@@ -29,7 +29,7 @@ def spawn(statement: str, patch: str, descriptors: tuple[int, ...]) -> int:
     options = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # noqa: SLF001  (multiprocessing's way)
     command = [sys.executable, *options, "-c", path + first + statement]
     # From the highest number down, each is moved out of the way of the others first.
-    moved = [os.dup(fd) if fd < 3 + len(descriptors) else fd for fd in descriptors]  # noqa: PLR2004
+    moved = [os.dup(fd) if fd < 3 + len(descriptors) else fd for fd in descriptors]
     try:
         actions = [(os.POSIX_SPAWN_DUP2, fd, 3 + place) for place, fd in enumerate(moved)]
         return os.posix_spawn(sys.executable, command, os.environ, file_actions=actions, setpgroup=0)

@@ -31,11 +31,11 @@ class ForkLauncher:
         process.start()
         birth.spawned(process.pid)
 
-        def exited(exit: Exit) -> None:  # noqa: A001  (what it is)
-            process._popen.returncode = os.waitstatus_to_exitcode(exit.status)  # noqa: SLF001  (reaped here, not by it)
+        def exited(ending: Exit) -> None:
+            process._popen.returncode = os.waitstatus_to_exitcode(ending.status)  # noqa: SLF001  (reaped here, not by it)
             process._popen.close()  # noqa: SLF001
             process.join(0)
-            birth.exited(exit)
+            birth.exited(ending)
 
         reap(self._reactor, process.pid, exited)
 

@@ -54,7 +54,7 @@ class Birth(Protocol):
         """It cannot be started, for this reason; `exited` follows."""
         ...
 
-    def exited(self, exit: Exit) -> None:  # noqa: A002  (what it is)
+    def exited(self, ending: Exit) -> None:
         """The process has ended and is reaped. Told once, also where it could not be started at all."""
         ...
 
