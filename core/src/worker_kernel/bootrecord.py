@@ -1,4 +1,4 @@
-"""What another process needs to run the jobs of this worker: its application and plugins, as they are configured here."""
+"""What another process needs to run the jobs of this worker: application and plugins, as configured here."""
 
 from __future__ import annotations
 
@@ -91,7 +91,9 @@ class BootRecord:
                 f"this process has contract {CONTRACT} of worker-kernel, the worker that started it has "
                 f"{fields['contract']}\nrestart the worker: what is installed has changed"
             )
-        told = {name: (_frozen(value), layer, location) for name, (value, layer, location) in fields["settings"].items()}
+        told = {
+            name: (_frozen(value), layer, location) for name, (value, layer, location) in fields["settings"].items()
+        }
         lists = {name: tuple(fields[name]) for name in ("plugins", "include", "path")}
         return cls(**{**fields, "settings": told, **lists})
 
@@ -137,7 +139,9 @@ class BootRecord:
                 continue
             if layer == Layer.APP:
                 if name not in given:
-                    raise AppNotLoaded(f"{self.origin} gave the setting {name!r} in the worker, and does not give it here")
+                    raise AppNotLoaded(
+                        f"{self.origin} gave the setting {name!r} in the worker, and does not give it here"
+                    )
                 value = declared[name].parse(given[name])  # noqa: PLW2901  (the same value, from the same code)
             values[name] = Value(value=value, source=Source(layer=Layer(layer), location=location))
         return Settings(declared, values)

@@ -57,7 +57,7 @@ class Effect(enum.StrEnum):
     PROCESS_ENDS = "the process ends"
     """The process ends; the task was failed first where any Python could still run."""
     REPLACED = "its process is replaced"
-    """The task is failed and its message settled; the process that ran it is killed and replaced, the worker lives on."""
+    """The task is failed and its message settled; what ran it is killed and replaced, the worker lives on."""
     UNDELIVERABLE = "undeliverable"
     """A soft limit only: it is logged as undeliverable; the hard limit is what ends the task."""
 

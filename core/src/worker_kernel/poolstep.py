@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from .bootrecord import Booted, BootRecord
-from .bootsteps import BlueprintName, Step, StepContext, StepSpec
+from .bootsteps import Step, StepContext
 from .capabilities import Support
 from .errors import KernelBug
 from .hub import Hub
@@ -130,13 +130,3 @@ def _boot_record(worker: Worker) -> BootRecord | None:
 
 def _bytes(kib: int | None) -> int | None:
     return None if kib is None else kib * 1024
-
-
-POOL_STEP = StepSpec(
-    name="pool",
-    blueprint=BlueprintName.WORKER,
-    factory="worker_kernel.poolstep:PoolStep",
-    after=("timer", "hub"),
-    owner="worker-kernel",
-)
-"""Its declaration."""

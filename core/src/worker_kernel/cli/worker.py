@@ -116,7 +116,9 @@ def serve(boot: Boot) -> int:
     from .banner import banner
 
     settings = boot.settings
-    set_up_logging(settings.get_str("worker_log_level") or "WARNING", settings.get_str("worker_log_format") or "%(message)s")
+    set_up_logging(
+        settings.get_str("worker_log_level") or "WARNING", settings.get_str("worker_log_format") or "%(message)s"
+    )
     worker = Worker(boot.app, boot.settings, boot.plugins, pool=boot.pool, platform=boot.platform)
     for line in banner(worker, why_pool=boot.why_pool, version=kernel_version()):
         click.echo(line, err=True)

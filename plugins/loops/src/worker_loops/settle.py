@@ -57,8 +57,8 @@ def settle(request: Request, fate: Fate, reason: str = "") -> bool:
     courier = request.generation.courier
     if request.acknowledged:  # the broker has forgotten it, but it shall be kept all the same
         keep_copy(request.message, request.envelope.queue, reason, courier)
-    elif fate is Fate.REQUEUE and courier is not None:
-        courier.hand_back(request.message, request.envelope.queue, request.attempts)
+    elif fate in (Fate.REQUEUE, Fate.RETURN) and courier is not None:
+        courier.hand_back(request.message, request.envelope.queue, request.attempts + (fate is Fate.RETURN))
     else:
         settle_message(request.message, fate, request.envelope.queue, reason, courier)
     return True
@@ -77,8 +77,10 @@ def settle_message(message: Any, fate: Fate, queue: str, reason: str, courier: C
     match fate:
         case Fate.ACK:
             message.ack()
-        case Fate.REQUEUE | Fate.RETURN:
+        case Fate.REQUEUE:
             message.requeue()
+        case Fate.RETURN:  # where the transport can count the start
+            getattr(message, "return_started", message.requeue)()
         case Fate.DISCARD:
             message.reject()
         case Fate.QUARANTINE:

@@ -217,6 +217,14 @@ class RedisChannel(kombu_redis.Channel):  # type: ignore[misc]  # kombu is untyp
             move = self._move(delivery, handed_back(delivery), where=seconds)
             self._refuse([delivery], self.connection.move([move]), "park")
 
+    def basic_return(self, delivery_tag: str) -> None:
+        """Put a message back to be taken next, with the start that it has had."""
+        self._open("basic_return")
+        delivery = self.qos.drop(delivery_tag)
+        if delivery is not None:
+            move = self._move(delivery, handed_back(delivery), attempts="count")
+            self._refuse([delivery], self.connection.move([move]), "return")
+
     def basic_quarantine(self, delivery_tag: str, reason: str) -> None:
         """Move a message, unread, to ``<queue>.quarantine``, with the reason in the header ``x-kernel-quarantine``."""
         self._open("basic_quarantine")

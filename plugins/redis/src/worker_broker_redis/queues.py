@@ -79,7 +79,8 @@ class Move:
     tag: str
     """Of its delivery."""
     attempts: str
-    """``back``: this start does not count; ``keep``: it does; ``drop``: forget all starts."""
+    """``back``: this start does not count; ``count``: it does; ``keep``: it does, and its holder must be dead;
+    ``drop``: forget all starts."""
     list: str
     """The key of the list."""
     raw: bytes | str

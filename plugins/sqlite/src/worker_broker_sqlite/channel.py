@@ -193,11 +193,16 @@ class SqliteChannel(virtual.Channel):  # type: ignore[misc]  # kombu is untyped
         if not self._queues.move(delivery_tag, delivery.queue + QUARANTINE_SUFFIX, head):
             self.connection.refused([delivery], "quarantine")
 
-    def hand_back(self, delivery_tags: list[str]) -> None:
-        """Put messages back to their old places, as if they had never been started. One transaction."""
+    def basic_return(self, delivery_tag: str) -> None:
+        """Put a message back to its old place, with the start that it has had."""
+        self._open("basic_return")
+        self.hand_back([delivery_tag], started=True)
+
+    def hand_back(self, delivery_tags: list[str], *, started: bool = False) -> None:
+        """Put messages back to their old places, as if they had never been started, or not. One transaction."""
         deliveries = [delivery for tag in delivery_tags if (delivery := self.qos.drop(tag)) is not None]
         if deliveries:
-            lost = self._queues.hand_back([delivery.token for delivery in deliveries])
+            lost = self._queues.hand_back([delivery.token for delivery in deliveries], started=started)
             self.connection.refused([d for d in deliveries if d.token in lost], "hand-back")
             self.connection.changed()
 

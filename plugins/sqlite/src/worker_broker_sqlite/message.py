@@ -23,7 +23,7 @@ QUARANTINE_SUFFIX = ".quarantine"
 
 
 class LeasedMessage(virtual.Message):  # type: ignore[misc]  # kombu is untyped
-    """A message of this transport: kombu's, with a fence, a count of attempts, and two more ways to settle.
+    """A message of this transport: kombu's, with a fence, a count of attempts, and three more ways to settle.
 
     Settling is batched: an `ack` takes effect when the transport next turns (see `Transport.flush`). A settlement
     that comes after the lease has passed to somebody else is refused with a warning in the log, and raises nothing.
@@ -80,6 +80,14 @@ class LeasedMessage(virtual.Message):  # type: ignore[misc]  # kombu is untyped
         """
         self._settle("REQUEUED", "basic_park", seconds)
 
+    def return_started(self) -> None:
+        """Put the message back, to be taken next; unlike with `requeue`, the start that has come to nothing counts.
+
+        Raises:
+            MessageStateError: it was settled before.
+        """
+        self._settle("REQUEUED", "basic_return")
+
     def quarantine(self, reason: str) -> None:
         """Move the message, unread, to the queue ``<queue>.quarantine`` with the reason in a header.
 
@@ -90,12 +98,12 @@ class LeasedMessage(virtual.Message):  # type: ignore[misc]  # kombu is untyped
 
     _state: str
 
-    def _settle(self, state: str, operation: str, argument: float | str) -> None:
+    def _settle(self, state: str, operation: str, *arguments: float | str) -> None:
         if self.channel is None:
             raise self.MessageStateError("This message does not have a receiving channel")
         if self.acknowledged:
             raise self.MessageStateError(f"Message already acknowledged with state: {self._state}")
-        getattr(self.channel, operation)(self.delivery_tag, argument)
+        getattr(self.channel, operation)(self.delivery_tag, *arguments)
         self._state = state
 
 

@@ -223,8 +223,12 @@ class Queues:
             )
         return _missing(tokens, rows)
 
-    def hand_back(self, tokens: Sequence[str]) -> frozenset[str]:
+    def hand_back(self, tokens: Sequence[str], *, started: bool = False) -> frozenset[str]:
         """Put the messages back to where they were taken from, as if never started, but marked as redelivered.
+
+        Args:
+            tokens: Of the deliveries.
+            started: Whether the start that each of them has had counts all the same.
 
         Returns:
             The tokens that are not current any more.
@@ -233,9 +237,9 @@ class Queues:
             named = json.dumps(list(tokens))
             rows = tx.execute(f"SELECT token, queue FROM messages WHERE {NAMED}", (named,))  # noqa: S608  # a constant
             tx.execute(
-                "UPDATE messages SET state = 0, token = NULL, lease = NULL, attempts = attempts - 1, redelivered = 1 "  # noqa: S608  # a constant
+                "UPDATE messages SET state = 0, token = NULL, lease = NULL, attempts = attempts - ?, redelivered = 1 "  # noqa: S608  # a constant
                 f"WHERE {NAMED}",
-                (named,),
+                (0 if started else 1, named),
             )
             call(tx, sorted({topic(queue) for _, queue in rows}))
         return _missing(tokens, rows)
