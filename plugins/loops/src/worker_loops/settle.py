@@ -57,8 +57,8 @@ def settle(request: Request, fate: Fate, reason: str = "") -> bool:
     courier = request.generation.courier
     if request.acknowledged:  # the broker has forgotten it, but it shall be kept all the same
         keep_copy(request.message, request.envelope.queue, reason, courier)
-    elif fate in (Fate.REQUEUE, Fate.RETURN) and courier is not None:
-        courier.hand_back(request.message, request.envelope.queue, request.attempts + (fate is Fate.RETURN))
+    elif fate is Fate.REQUEUE and courier is not None:
+        courier.hand_back(request.message, request.envelope.queue, request.attempts)
     else:
         settle_message(request.message, fate, request.envelope.queue, reason, courier)
     return True
