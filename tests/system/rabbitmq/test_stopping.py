@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from tests.system.conftest import POOLS
 
 TASKS = """
     def work(seconds):
@@ -47,7 +48,7 @@ def send(worker: Any, signals: list[signal.Signals], until: Any) -> None:
 
 
 @pytest.mark.parametrize("signals", [WARM, INTERRUPTED, COLD, TWICE], ids=names)
-@pytest.mark.parametrize("pool", ["solo", "threads"])
+@pytest.mark.parametrize("pool", POOLS)
 def test_idle(stopping: Any, pool: str, signals: list[signal.Signals]) -> None:
     worker = stopping.worker("-P", pool)
     worker.signal(signals[0])
@@ -56,7 +57,7 @@ def test_idle(stopping: Any, pool: str, signals: list[signal.Signals]) -> None:
 
 @pytest.mark.parametrize("task", ["late", "early"])
 @pytest.mark.parametrize("signals", [WARM, INTERRUPTED], ids=names)
-@pytest.mark.parametrize("pool", ["solo", "threads"])
+@pytest.mark.parametrize("pool", POOLS)
 def test_warm(stopping: Any, pool: str, signals: list[signal.Signals], task: str, until: Any) -> None:
     """What runs ends; what waits goes back, and runs elsewhere without having been counted as started."""
     worker = stopping.worker("-P", pool, "-c", "1", "--prefetch-buffer", "1")
@@ -74,7 +75,7 @@ def test_warm(stopping: Any, pool: str, signals: list[signal.Signals], task: str
 
 
 @pytest.mark.parametrize("signals", [COLD, TWICE, COLDER], ids=names)
-@pytest.mark.parametrize("pool", ["solo", "threads"])
+@pytest.mark.parametrize("pool", POOLS)
 def test_cold_and_late(stopping: Any, pool: str, signals: list[signal.Signals], until: Any) -> None:
     """What runs goes back, and its result is left to whoever runs it next."""
     worker = stopping.worker("-P", pool)
@@ -87,7 +88,7 @@ def test_cold_and_late(stopping: Any, pool: str, signals: list[signal.Signals], 
 
 
 @pytest.mark.parametrize("signals", [COLD, TWICE, COLDER], ids=names)
-@pytest.mark.parametrize("pool", ["solo", "threads"])
+@pytest.mark.parametrize("pool", POOLS)
 def test_cold_and_early(stopping: Any, pool: str, signals: list[signal.Signals], until: Any) -> None:
     """What runs was acknowledged: it cannot go back, so its result says that it was lost."""
     worker = stopping.worker("-P", pool)
@@ -99,7 +100,7 @@ def test_cold_and_early(stopping: Any, pool: str, signals: list[signal.Signals],
     assert stopping.queue_size() == 0
 
 
-@pytest.mark.parametrize("pool", ["solo", "threads"])
+@pytest.mark.parametrize("pool", POOLS)
 def test_a_warm_stop_without_a_broker_still_waits_for_what_runs(
     rabbit_site: Callable[..., Any], proxy: Any, pool: str, until: Any
 ) -> None:
