@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.redis_server import RedisServer
 
 from worker_kernel import App
 from worker_kernel.control.client import ask
@@ -183,3 +185,18 @@ def sockets_of_its_own(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     with tempfile.TemporaryDirectory(prefix="wk") as folder:
         monkeypatch.setenv("XDG_RUNTIME_DIR", folder)
         yield
+
+
+@pytest.fixture
+def redis_server(tmp_path: Path) -> Iterator[RedisServer]:
+    """A Redis of the test's own, which runs."""
+    if shutil.which("redis-server") is None:
+        if os.environ.get("WK_TEST_REQUIRE_SERVICES") == "1":
+            pytest.fail("needs the program redis-server, which was promised (WK_TEST_REQUIRE_SERVICES=1)")
+        pytest.skip("needs the program redis-server: make services")
+    folder = tmp_path / "server"
+    folder.mkdir()
+    server = RedisServer(folder)
+    server.start()
+    yield server
+    server.kill()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import socket
 import uuid
@@ -179,6 +178,36 @@ def test_a_worker_without_its_broker_is_live_and_not_ready(plain_site: Any, unti
     assert worker.stop() == 0, worker.log
 
 
+def test_a_worker_that_is_stopped_or_whose_loop_hangs_is_not_live(plain_site: Any, until: Any) -> None:
+    """One process stands still as a whole; in the other all threads run but the loop's, which ticks no more."""
+    site = plain_site
+    site.write("""
+        @app.task
+        def hang():
+            from worker_loops.desk import Desk
+            Desk.on_events = lambda self, events: time.sleep(3600)
+    """)
+
+    def live(name: str) -> bool:
+        return bool(site.kernel("probe", f"{name}.json", "--live").returncode == 0)
+
+    standing = site.worker("-P", "threads", "--state-file", "standing.json")
+    until(lambda: live("standing"), "the first worker to be live")
+    standing.signal(signal.SIGSTOP)
+    hanging = site.worker("-P", "threads", "--state-file", "state.json")
+    until(lambda: live("state"), "the second worker to be live")
+    site.app.send_task("tasks.hang")
+    until(lambda: not live("state"), "the hanging loop to be told", 60)
+    assert not live("standing")
+    assert site.tell("ping")["pong"] is True, "what does not need the loop goes on"
+    assert site.state()["written"] - site.state()["loop_tick"] > 10
+    standing.signal(signal.SIGCONT)
+    until(lambda: live("standing"), "the first worker to be live again")
+    assert standing.stop() == 0, standing.log
+    hanging.signal(signal.SIGKILL)
+    hanging.wait()
+
+
 def test_what_is_in_quarantine_can_be_seen_sent_again_and_dropped(plain_site: Any, until: Any) -> None:
     site = plain_site
     site.write(BUSY)
@@ -207,40 +236,35 @@ def test_what_is_in_quarantine_can_be_seen_sent_again_and_dropped(plain_site: An
 
 # -- Celery's own clients ------------------------------------------------------------------------------------------
 
-RABBITMQ = "amqp://guest:guest@127.0.0.1:5672//"
+
+@pytest.fixture(params=["rabbitmq", "redis"])
+def broker(request: pytest.FixtureRequest) -> str:
+    """The URL of each broker that can broadcast."""
+    if request.param == "redis":
+        return str(request.getfixturevalue("redis_server").url)
+    return str(request.getfixturevalue("rabbitmq_url"))
 
 
 @pytest.fixture
-def rabbitmq() -> str:
-    """The URL of a RabbitMQ, or a skip; a failure where one was promised."""
-    try:
-        socket.create_connection(("127.0.0.1", 5672), timeout=5).close()
-    except OSError as exc:
-        if os.environ.get("WK_TEST_REQUIRE_SERVICES") == "1":
-            pytest.fail(f"RabbitMQ was promised and cannot be reached: {exc}")
-        pytest.skip(f"needs RabbitMQ on 127.0.0.1:5672: {exc}")
-    return RABBITMQ
-
-
-@pytest.fixture
-def client(rabbitmq: str) -> Iterator[celery.Celery]:
-    app = celery.Celery("client", broker=rabbitmq, set_as_current=False)
+def client(broker: str) -> Iterator[celery.Celery]:
+    app = celery.Celery("client", broker=broker, set_as_current=False)
     yield app
     app.close()
     kombu.pools.reset()  # kombu keeps connections for the process
 
 
+@pytest.mark.leaves("descriptors", reason="kombu's Redis transport never closes the poller of a Celery client")
 @pytest.mark.parametrize("pool", POOLS)
 @pytest.mark.parametrize("query", ["", "?hub=0"])
 def test_celerys_clients_inspect_and_revoke(
-    plain_site: Any, rabbitmq: str, client: celery.Celery, pool: str, query: str, until: Any
+    plain_site: Any, broker: str, client: celery.Celery, pool: str, query: str, until: Any
 ) -> None:
     site = plain_site
     site.write(BUSY)
     name, queue = f"wk-{uuid.uuid4().hex[:8]}@here", f"wk-{uuid.uuid4().hex[:8]}"
     worker = site.worker(
         "-P", pool, "-n", name, "-Q", queue, "--state-file", "state.json",
-        "-b", rabbitmq + query, "--result-backend", f"sqlite:///{site.folder}/results.db",
+        "-b", broker + query, "--result-backend", f"sqlite:///{site.folder}/results.db",
     )  # fmt: skip
     inspect = client.control.inspect(destination=[name], timeout=10)
     try:
@@ -269,27 +293,29 @@ def test_celerys_clients_inspect_and_revoke(
             connection.default_channel.queue_delete(queue)
 
 
-def test_quarantine_works_on_rabbitmq(plain_site: Any, rabbitmq: str, client: celery.Celery, until: Any) -> None:
+def test_quarantine_works_on_brokers_of_celerys(
+    plain_site: Any, broker: str, client: celery.Celery, until: Any
+) -> None:
     site = plain_site
     site.write(BUSY)
     queue = f"wk-{uuid.uuid4().hex[:8]}"
     store = f"sqlite:///{site.folder}/results.db"
 
     def listed() -> list[str]:
-        done = site.kernel("-b", rabbitmq, "quarantine", "list", "-Q", queue, "--json")
+        done = site.kernel("-b", broker, "quarantine", "list", "-Q", queue, "--json")
         return [row["id"] for row in json.loads(done.stdout)["quarantined"]]
 
-    worker = site.worker("-P", "threads", "-Q", queue, "-b", rabbitmq, "--result-backend", store)
+    worker = site.worker("-P", "threads", "-Q", queue, "-b", broker, "--result-backend", store)
     try:
         one, two = (client.send_task("tasks.refuse", queue=queue, compression="zlib").id for _ in range(2))
         until(lambda: sorted(listed()) == sorted([one, two]), "both to be put aside")
         assert sorted(listed()) == sorted([one, two]), "listing leaves them where they are"
         assert worker.stop() == 0, worker.log
-        assert site.kernel("-b", rabbitmq, "quarantine", "drop", two, "-Q", queue).returncode == 0
-        assert site.kernel("-b", rabbitmq, "quarantine", "retry", "--all", "-Q", queue).returncode == 0
+        assert site.kernel("-b", broker, "quarantine", "drop", two, "-Q", queue).returncode == 0
+        assert site.kernel("-b", broker, "quarantine", "retry", "--all", "-Q", queue).returncode == 0
         assert listed() == []
         site.write(BUSY.replace('raise Reject("not today")', 'mark("ran")'))
-        again = site.worker("-P", "threads", "-Q", queue, "-b", rabbitmq, "--result-backend", store)
+        again = site.worker("-P", "threads", "-Q", queue, "-b", broker, "--result-backend", store)
         until(lambda: site.lines() == [["ran"]], "the message to be run again")
         assert again.stop() == 0, again.log
     finally:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,18 +12,8 @@ from tests.system.proxy import Proxy
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[RedisServer]:
-    """A server that runs."""
-    if shutil.which("redis-server") is None:
-        if os.environ.get("WK_TEST_REQUIRE_SERVICES") == "1":
-            pytest.fail("needs the program redis-server, which was promised (WK_TEST_REQUIRE_SERVICES=1)")
-        pytest.skip("needs the program redis-server: make services")
-    folder = tmp_path / "server"
-    folder.mkdir()
-    server = RedisServer(folder)
-    server.start()
-    yield server
-    server.kill()
+def server(redis_server: RedisServer) -> RedisServer:
+    return redis_server
 
 
 @pytest.fixture
