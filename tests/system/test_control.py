@@ -293,9 +293,8 @@ def test_celerys_clients_inspect_and_revoke(
             connection.default_channel.queue_delete(queue)
 
 
-def test_quarantine_works_on_brokers_of_celerys(
-    plain_site: Any, broker: str, client: celery.Celery, until: Any
-) -> None:
+@pytest.mark.leaves("descriptors", reason="kombu's Redis transport never closes the poller of a Celery client")
+def test_quarantine_works_where_celery_sends(plain_site: Any, broker: str, client: celery.Celery, until: Any) -> None:
     site = plain_site
     site.write(BUSY)
     queue = f"wk-{uuid.uuid4().hex[:8]}"
