@@ -93,6 +93,7 @@ if TYPE_CHECKING:
     from .limits import Limits, Run, ThreadRun
     from .loop import Consumer, Drive, LoopSpec, StopMode, StopRequest
     from .loopcalls import LoopCalls
+    from .markings import ATTEMPTS_HEADER, QUARANTINE_HEADER, QUARANTINE_SUFFIX, QUARANTINED_AT_HEADER
     from .outcome import Failure, Outcome, OutcomeKind
     from .platforms import Platform
     from .plugins.hooks import Hooks, implements
@@ -256,11 +257,19 @@ _HOMES = {
     "Commands": ".control.registry",
     "declare_queue": ".declaring",
     "keep_compressed": ".lazybody",
+    "ATTEMPTS_HEADER": ".markings",
+    "QUARANTINED_AT_HEADER": ".markings",
+    "QUARANTINE_HEADER": ".markings",
+    "QUARANTINE_SUFFIX": ".markings",
     "Worker": ".worker",
 }
 
 __all__ = [
+    "ATTEMPTS_HEADER",
     "CONTRACT",
+    "QUARANTINED_AT_HEADER",
+    "QUARANTINE_HEADER",
+    "QUARANTINE_SUFFIX",
     "Accepted",
     "App",
     "AppNotLoaded",

@@ -11,8 +11,11 @@ import redis
 from amqp.exceptions import RecoverableConnectionError
 from kombu.transport import redis as kombu_redis
 
+from worker_kernel import QUARANTINE_SUFFIX
+
+from .browsing import BrowsedMessage, browse
 from .message import LeasedMessage, handed_back, name, quarantined, unpack
-from .queues import QUARANTINE_SUFFIX, Keys, Move
+from .queues import Keys, Move
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -255,6 +258,10 @@ class RedisChannel(kombu_redis.Channel):  # type: ignore[misc]  # kombu is untyp
         self.connection.refused([delivery for delivery in deliveries if delivery.tag in late], what)
 
     # -- queues -------------------------------------------------------------------------------------------------------
+
+    def browse(self, queue: str) -> list[BrowsedMessage]:
+        """Return what lies in a queue, oldest first, and leave it there; see `BrowsedMessage`."""
+        return browse(self, queue)
 
     def _purge(self, queue: str) -> int:
         """Remove the messages that are in nobody's hands, those that are parked too; return how many."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import TYPE_CHECKING, Any
 
 from kombu.compression import decompress
 from kombu.transport import virtual
 from kombu.utils.json import loads
 
-from worker_kernel import Fence
+from worker_kernel import QUARANTINE_HEADER, QUARANTINED_AT_HEADER, Fence
 
 from .queues import SEPARATOR, redelivered
 
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from .queues import Delivery
-
-QUARANTINE_HEADER = "x-kernel-quarantine"
 
 
 class LeasedMessage(virtual.Message):  # type: ignore[misc]  # kombu is untyped
@@ -134,11 +133,12 @@ def handed_back(delivery: Delivery) -> str | bytes:
 
 
 def quarantined(delivery: Delivery, reason: str) -> str | bytes:
-    """The envelope with the reason for its quarantine in a header; as it is where it cannot be read."""
+    """The envelope with the reason and the time of its quarantine in headers; as it is where it cannot be read."""
     try:
         payload = json.loads(delivery.raw)
         headers = payload.get("headers")
-        payload["headers"] = {**(headers if isinstance(headers, dict) else {}), QUARANTINE_HEADER: reason}
+        why = {QUARANTINE_HEADER: reason, QUARANTINED_AT_HEADER: time.time()}
+        payload["headers"] = {**(headers if isinstance(headers, dict) else {}), **why}
         return json.dumps(payload)
     except (ValueError, TypeError, RecursionError):
         return delivery.raw

@@ -11,7 +11,9 @@ from kombu.transport import virtual
 from kombu.transport.virtual.base import NotEquivalentError
 from kombu.transport.virtual.exchange import DirectExchange, TopicExchange
 
-from .message import QUARANTINE_SUFFIX, LeasedMessage, eta, name, pack, quarantined, unpack
+from worker_kernel import QUARANTINE_SUFFIX
+
+from .message import LeasedMessage, eta, name, pack, quarantined, unpack
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

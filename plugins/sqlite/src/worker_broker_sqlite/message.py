@@ -10,16 +10,12 @@ from kombu.compression import decompress
 from kombu.transport import virtual
 from kombu.utils.json import dumps, loads
 
-from worker_kernel import Fence
+from worker_kernel import QUARANTINE_HEADER, QUARANTINED_AT_HEADER, Fence
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from .queues import Delivery
-
-QUARANTINE_HEADER = "x-kernel-quarantine"
-QUARANTINED_AT = "x-kernel-quarantined-at"
-QUARANTINE_SUFFIX = ".quarantine"
 
 
 class LeasedMessage(virtual.Message):  # type: ignore[misc]  # kombu is untyped
@@ -131,7 +127,7 @@ def unpack(delivery: Delivery, authority: str) -> dict[str, Any]:
 
 def quarantined(head: str, reason: str) -> str:
     """The head of a message with the reason and time of its quarantine added; a damaged head is kept as a text."""
-    why = {QUARANTINE_HEADER: reason, QUARANTINED_AT: time.time()}
+    why = {QUARANTINE_HEADER: reason, QUARANTINED_AT_HEADER: time.time()}
     try:
         payload = loads(head)
         payload["headers"] = {**(payload.get("headers") or {}), **why}
