@@ -71,16 +71,26 @@ class Proxy:
             self._pairs.append((near, far))
             # What is swallowed once stays lost: a connection that lived through a black hole is of no more use.
             dead = threading.Event()
-            self._start(self._pass_on, near, far, dead)
-            self._start(self._pass_on, far, near, dead)
+            self._start(self._pass_on, near, far, dead, bytes)
+            self._start(self._pass_on, far, near, dead, self.sieve())
 
-    def _pass_on(self, source: socket.socket, target: socket.socket, dead: threading.Event) -> None:
+    def sieve(self) -> Callable[[bytes], bytes]:
+        """What lets through, of all that the server sends on a new connection, what the client is to see: all of it."""
+        return bytes
+
+    def _pass_on(
+        self,
+        source: socket.socket,
+        target: socket.socket,
+        dead: threading.Event,
+        sieve: Callable[[bytes], bytes],
+    ) -> None:
         try:
             while data := source.recv(65536):
                 if self.silent.is_set():
                     dead.set()
                 if not dead.is_set():
-                    target.sendall(data)
+                    target.sendall(sieve(data))
         except OSError:
             pass
         if not dead.is_set():
