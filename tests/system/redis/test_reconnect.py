@@ -10,25 +10,9 @@ from typing import Any
 import pytest
 import redis
 from tests.system.conftest import POOLS
+from tests.system.healing import LOAD, SOON, TASKS
 
-SOON = 10.0
-"""Seconds within which a task that was sent after healing has to be done, on a machine that is not overloaded."""
-LOAD = 3.0
-"""What is allowed for one that is."""
 PASSWORD = "right"
-TASKS = """
-    @app.task
-    def add(x, y): return x + y
-    @app.task
-    def sleep(seconds):
-        mark("begun")
-        time.sleep(seconds)
-        mark("done")
-        return seconds
-    @app.task
-    def open_things():
-        return [len(os.listdir("/proc/self/fd")), threading.active_count()]
-"""
 
 
 class Scene:
