@@ -90,6 +90,9 @@ if TYPE_CHECKING:
     from .inbox import Accepted, Failing, Finished, PoolEvent, PoolInbox, Resized
     from .job import Job, Raised
     from .lazybody import keep_compressed
+    from .leasing.channel import LeasedQoS, LeasingChannel
+    from .leasing.message import LeasedMessage
+    from .leasing.transport import LeasingTransport
     from .limits import Limits, Run, ThreadRun
     from .loop import Consumer, Drive, LoopSpec, StopMode, StopRequest
     from .loopcalls import LoopCalls
@@ -257,6 +260,10 @@ _HOMES = {
     "Commands": ".control.registry",
     "declare_queue": ".declaring",
     "keep_compressed": ".lazybody",
+    "LeasedQoS": ".leasing.channel",
+    "LeasingChannel": ".leasing.channel",
+    "LeasedMessage": ".leasing.message",
+    "LeasingTransport": ".leasing.transport",
     "ATTEMPTS_HEADER": ".markings",
     "QUARANTINED_AT_HEADER": ".markings",
     "QUARANTINE_HEADER": ".markings",
@@ -311,6 +318,10 @@ __all__ = [
     "KernelError",
     "Layer",
     "LeaseLost",
+    "LeasedMessage",
+    "LeasedQoS",
+    "LeasingChannel",
+    "LeasingTransport",
     "Limits",
     "LoopCalls",
     "LoopSpec",

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import redis
 
-from worker_kernel import QUARANTINE_HEADER
+from worker_kernel import QUARANTINE_HEADER, LeasedMessage
 
-from .message import LeasedMessage, unpack
+from .message import unpack
 from .queues import Delivery
 
 if TYPE_CHECKING:
