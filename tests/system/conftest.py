@@ -23,7 +23,7 @@ from worker_kernel import App
 from worker_kernel.control.client import ask
 
 READY = " ready"
-POOLS = ("solo", "threads")
+POOLS = ("solo", "threads", "prefork")
 """The pools that the matrices of this folder go through; a new pool is entered here."""
 
 
