@@ -95,9 +95,9 @@ class Stage:
 
     def _answer(self, connection: socket.socket) -> None:
         try:
-            with connection, connection.makefile("rwb") as stream:
+            with connection, connection.makefile("rb") as stream:
                 number, what, value = pickle.load(stream)  # noqa: S301  (our own)
-                stream.write(portable(self._obey(self._actors[number], what, value)))
+                connection.sendall(portable(self._obey(self._actors[number], what, value)))
         except (OSError, EOFError, pickle.UnpicklingError):
             pass  # whoever spoke was interrupted, or is dead
 
@@ -122,9 +122,8 @@ def speak(address: str, number: int, what: str, value: object = None) -> object:
     """
     with socket.socket(socket.AF_UNIX) as connection:
         connection.connect(address)
-        with connection.makefile("rwb") as stream:
-            stream.write(portable((number, what, value)))
-            stream.flush()
+        connection.sendall(portable((number, what, value)))
+        with connection.makefile("rb") as stream:
             well, answer = pickle.load(stream)  # noqa: S301  (our own)
     if not well:
         raise answer

@@ -33,7 +33,7 @@ log = logging.getLogger("worker_pool_prefork")
 BROKEN_EXIT = 3
 """What a child exits with that could not be started, and has said why."""
 _PR_SET_PDEATHSIG = 1
-_DEFAULT = ("SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGTTIN", "SIGTTOU", "SIGPIPE", "SIGCHLD", "SIGALRM")
+_DEFAULT = ("SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGTTIN", "SIGTTOU", "SIGCHLD", "SIGALRM")
 
 
 @attrs.frozen(kw_only=True)
@@ -131,7 +131,8 @@ def prepare_process(parent: int) -> None:
     signal.set_wakeup_fd(-1)
     for name in _DEFAULT:
         signal.signal(getattr(signal, name), signal.SIG_DFL)
-    for name in ("SIGINT", "SIGUSR1", "SIGTERM"):  # the last two get their meaning with the lane
+    # SIGPIPE as in every Python process; the last two get their meaning with the lane.
+    for name in ("SIGPIPE", "SIGINT", "SIGUSR1", "SIGTERM"):
         signal.signal(getattr(signal, name), signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     random.seed()

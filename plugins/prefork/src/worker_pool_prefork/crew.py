@@ -87,6 +87,8 @@ class Crew:
         """Their replacements, as long as these are not needed or not ready."""
         self.leaving: list[Host] = []
         """Those that finish what they have."""
+        self.excess = 0
+        """How many of the active are to go: whichever end their job first."""
         self.recycled: Counter[str] = Counter()
         """How many were replaced so far, by reason."""
         self._restarts = Budget(
@@ -131,7 +133,27 @@ class Crew:
         self._boots.most = len(self.active) + 2
         self.active[index] = self._make(index, slots)
 
-    def dismiss(self, host: Host) -> None:
+    def reduce(self) -> None:
+        """Let one child of one slot go for good: one without a job, else the first that has ended its own."""
+        self.excess += 1
+        self._dismiss_excess()
+
+    def increase(self) -> None:
+        """Add a child of one slot, or keep one that was to go."""
+        if self.excess:
+            self.excess -= 1
+        else:
+            self.enlist(1)
+
+    def _dismiss_excess(self) -> None:
+        while self.excess:
+            free = [host for host in self.active.values() if host.room >= host.slots]
+            if not free:
+                return
+            self.excess -= 1
+            self._dismiss(max(free, key=lambda host: host.orders.index))
+
+    def _dismiss(self, host: Host) -> None:
         """Let a child go for good, once it has no job."""
         del self.active[host.orders.index]
         spare = self.spares.pop(host.orders.index, None)
@@ -270,6 +292,7 @@ class Crew:
         self._strike_off(host)
         if not expected:
             self._fill_the_gap(host, ending)
+        self._dismiss_excess()
         self.pump()
         self._listener.changed()
 
@@ -286,8 +309,12 @@ class Crew:
                 host.tell([Word.QUIT])
         elif not self._ending:
             self._look_at_size(host)
-            if host.orders.index in self.spares:
+            if self.excess and host.entries and self.active.get(host.orders.index) is host:
+                self.excess -= 1  # what it has in its queue comes back, or is the last that it does
+                self._dismiss(host)
+            elif host.orders.index in self.spares:
                 self._swap_if_due(host.orders.index)
+        self._dismiss_excess()
         self.pump()
         self._listener.changed()
 

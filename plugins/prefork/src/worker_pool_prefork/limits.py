@@ -41,8 +41,9 @@ class Limits:
 
     def watch(self, host: Host) -> None:
         """A child has got a job, or lost one: see when it has to be looked at next."""
-        ends = host.state in (HostState.KILLED, HostState.REAPED)
-        host.due = _NEVER if ends else min((self._due(host, entry) for entry in self._running(host)), default=_NEVER)
+        host.due = _NEVER
+        if host.state is not HostState.KILLED:  # else its jobs are overdue until it is reaped
+            host.due = min((self._due(host, entry) for entry in self._running(host)), default=_NEVER)
         if host.due < self._set_for:
             if self._timer is not None:
                 self._timer.cancel()

@@ -289,7 +289,7 @@ class PreforkPool(Pool):
         self._limit += n
         if self.config.hosted is None:
             for _ in range(n):
-                self._crew.enlist(1)
+                self._crew.increase()
         else:
             for _ in range(n):
                 self._resize(min(self._crew.active.values(), key=lambda host: host.slots), 1)
@@ -305,11 +305,11 @@ class PreforkPool(Pool):
             raise ValueError(f"the pool has {self._limit} slots: it cannot give away {n}, one must stay")
         self._limit -= n
         for _ in range(n):
-            hosts = sorted(self._crew.active.values(), key=lambda host: (-host.room, -host.slots, -host.orders.index))
-            if hosts[0].slots > 1:
-                self._resize(hosts[0], -1)
+            host = min(self._crew.active.values(), key=lambda host: (-host.room, -host.slots, -host.orders.index))
+            if host.slots > 1:
+                self._resize(host, -1)
             else:
-                self._crew.dismiss(hosts[0])
+                self._crew.reduce()
         self._tell(self.config.listener.resized, self._limit)
 
     def _resize(self, host: Host, by: int) -> None:
