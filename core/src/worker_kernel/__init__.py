@@ -92,9 +92,13 @@ if TYPE_CHECKING:
     from .inbox import Accepted, Failing, Finished, PoolEvent, PoolInbox, Resized
     from .job import Job, Raised
     from .lazybody import keep_compressed
+    from .leasing.channel import LeasedQoS, LeasingChannel
+    from .leasing.message import LeasedMessage
+    from .leasing.transport import LeasingTransport
     from .limits import Limits, Run, ThreadRun
     from .loop import Consumer, Drive, LoopSpec, StopMode, StopRequest
     from .loopcalls import LoopCalls
+    from .markings import ATTEMPTS_HEADER, QUARANTINE_HEADER, QUARANTINE_SUFFIX, QUARANTINED_AT_HEADER
     from .outcome import Failure, Outcome, OutcomeKind
     from .platforms import Platform
     from .plugins.hooks import Hooks, implements
@@ -261,11 +265,23 @@ _HOMES = {
     "Commands": ".control.registry",
     "declare_queue": ".declaring",
     "keep_compressed": ".lazybody",
+    "LeasedQoS": ".leasing.channel",
+    "LeasingChannel": ".leasing.channel",
+    "LeasedMessage": ".leasing.message",
+    "LeasingTransport": ".leasing.transport",
+    "ATTEMPTS_HEADER": ".markings",
+    "QUARANTINED_AT_HEADER": ".markings",
+    "QUARANTINE_HEADER": ".markings",
+    "QUARANTINE_SUFFIX": ".markings",
     "Worker": ".worker",
 }
 
 __all__ = [
+    "ATTEMPTS_HEADER",
     "CONTRACT",
+    "QUARANTINED_AT_HEADER",
+    "QUARANTINE_HEADER",
+    "QUARANTINE_SUFFIX",
     "Accepted",
     "App",
     "AppNotLoaded",
@@ -309,6 +325,10 @@ __all__ = [
     "KernelError",
     "Layer",
     "LeaseLost",
+    "LeasedMessage",
+    "LeasedQoS",
+    "LeasingChannel",
+    "LeasingTransport",
     "Limits",
     "LoopCalls",
     "LoopSpec",

@@ -8,17 +8,19 @@ from typing import Any
 
 from kombu import Producer, Queue
 
-from worker_kernel import Outcome, OutcomeKind, TaskOptions
+from worker_kernel import (
+    QUARANTINE_HEADER,
+    QUARANTINE_SUFFIX,
+    QUARANTINED_AT_HEADER,
+    Outcome,
+    OutcomeKind,
+    TaskOptions,
+)
 
 from .courier import KEPT_PROPERTIES, Courier
 from .request import Fate, Request, State
 
 log = logging.getLogger("worker_loops.settle")
-
-QUARANTINE_SUFFIX = ".quarantine"
-QUARANTINE_HEADER = "x-kernel-quarantine"
-QUARANTINED_AT = "x-kernel-quarantined-at"
-"""Seconds since the epoch at which it was put there."""
 
 
 def fate_of(outcome: Outcome, options: TaskOptions) -> Fate:
@@ -57,8 +59,8 @@ def settle(request: Request, fate: Fate, reason: str = "") -> bool:
     courier = request.generation.courier
     if request.acknowledged:  # the broker has forgotten it, but it shall be kept all the same
         keep_copy(request.message, request.envelope.queue, reason, courier)
-    elif fate in (Fate.REQUEUE, Fate.RETURN) and courier is not None:
-        courier.hand_back(request.message, request.envelope.queue, request.attempts + (fate is Fate.RETURN))
+    elif fate is Fate.REQUEUE and courier is not None:
+        courier.hand_back(request.message, request.envelope.queue, request.attempts)
     else:
         settle_message(request.message, fate, request.envelope.queue, reason, courier)
     return True
@@ -110,7 +112,7 @@ def quarantine(message: Any, queue: str, reason: str, courier: Courier | None = 
 def keep_copy(message: Any, queue: str, reason: str, courier: Courier | None) -> None:
     """Publish a copy of a message, as it came, to ``<queue>.quarantine`` with the reason in a header."""
     place = Queue(queue + QUARANTINE_SUFFIX)
-    headers = {QUARANTINE_HEADER: reason, QUARANTINED_AT: time.time()}
+    headers = {QUARANTINE_HEADER: reason, QUARANTINED_AT_HEADER: time.time()}
     if courier is not None:
         courier.declare(place)
         courier.send(message, place.name, headers=headers)

@@ -110,9 +110,13 @@ class Reactor:
             self._run(self._calls.popleft())
 
     def _fire(self) -> None:
+        """Make the calls that are due now; those that they add come in a later turn, after the descriptors."""
         now = self._clock.monotonic()
+        due: list[Timer] = []
         while self._timers and self._timers[0][0] <= now:
-            action = heapq.heappop(self._timers)[2].take()
+            due.append(heapq.heappop(self._timers)[2])
+        for timer in due:
+            action = timer.take()
             if action is not None:
                 self._run(action)
 

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from worker_kernel import QUARANTINE_SUFFIX
+
 from . import scripts
 
 if TYPE_CHECKING:
@@ -19,7 +21,6 @@ if TYPE_CHECKING:
 
 PROCESS = uuid.uuid4().hex
 """With the number of the process, tells it from every other."""
-QUARANTINE_SUFFIX = ".quarantine"
 SEPARATOR = "\x06\x16"
 """kombu's, between the parts of a name."""
 SURVEYED = 1000

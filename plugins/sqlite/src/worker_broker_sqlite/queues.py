@@ -40,7 +40,7 @@ class Delivery:
     """The message's place in the file: smaller is older. Stays the same over redeliveries."""
     queue: str
     """The queue that it was taken from."""
-    token: str
+    tag: str
     """Names this delivery and no other, of this or any other message."""
     attempts: int
     """Earlier deliveries that were never settled nor handed back; 0 or more."""
@@ -177,7 +177,7 @@ class Queues:
                 Delivery(
                     id=message_id,
                     queue=queue,
-                    token=token,
+                    tag=token,
                     attempts=attempts - 1,
                     redelivered=bool(redelivered),
                     head=contents[message_id][0],
