@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .application import Application, BrokerInfo, Envelope, Fence, TaskOptions
     from .blueprint import Blueprint
+    from .books import SlotWorker
     from .bootsteps import BlueprintName, Step, StepContext, StepSpec
     from .capabilities import Capabilities, Effect, Fitness, Stuck, Support
     from .clock import Clock, SystemClock
@@ -56,6 +57,8 @@ if TYPE_CHECKING:
         UsageError,
         WorkerLostError,
     )
+    from .greenpool import GreenPool
+    from .greens import Green, Greenlet, GreenRun, Joinable, Pulse
     from .hookspecs import (
         CONTRACT,
         AutoscalePolicySpec,
@@ -93,6 +96,7 @@ if TYPE_CHECKING:
     from .limits import Limits, Run, ThreadRun
     from .loop import Consumer, Drive, LoopSpec, StopMode, StopRequest
     from .loopcalls import LoopCalls
+    from .native import Native, NativeLock
     from .outcome import Failure, Outcome, OutcomeKind
     from .platforms import Platform
     from .plugins.hooks import Hooks, implements
@@ -109,12 +113,14 @@ if TYPE_CHECKING:
         SlotStatistics,
     )
     from .settings import Layer, Setting, Settings, Source, Value
+    from .slotpool import Server, SlotPool
     from .slots import Slots, Ticket
     from .status import Status, WorkerState
     from .tasks.app import App
     from .tasks.chords import ChordPart, JoinedChord
     from .tasks.results import AsyncResult, ResultStore
     from .tasks.task import Task
+    from .upkeep import Upkeep
     from .worker import Worker
 
 _HOMES = {
@@ -256,6 +262,18 @@ _HOMES = {
     "Commands": ".control.registry",
     "declare_queue": ".declaring",
     "keep_compressed": ".lazybody",
+    "SlotPool": ".slotpool",
+    "Server": ".slotpool",
+    "SlotWorker": ".books",
+    "GreenPool": ".greenpool",
+    "Green": ".greens",
+    "GreenRun": ".greens",
+    "Greenlet": ".greens",
+    "Joinable": ".greens",
+    "Pulse": ".greens",
+    "Native": ".native",
+    "NativeLock": ".native",
+    "Upkeep": ".upkeep",
     "Worker": ".worker",
 }
 
@@ -291,12 +309,17 @@ __all__ = [
     "Finished",
     "Fitness",
     "GraphError",
+    "Green",
+    "GreenPool",
+    "GreenRun",
+    "Greenlet",
     "Hooks",
     "Hub",
     "HubScope",
     "Ignore",
     "Job",
     "JobKilled",
+    "Joinable",
     "JoinedChord",
     "KernelBug",
     "KernelError",
@@ -308,6 +331,8 @@ __all__ = [
     "MaxRetriesExceeded",
     "MessageInvalid",
     "MissingRequirement",
+    "Native",
+    "NativeLock",
     "OptionNeedsStep",
     "OptionRefused",
     "Outcome",
@@ -327,6 +352,7 @@ __all__ = [
     "PoolListener",
     "PoolSpec",
     "PoolStatistics",
+    "Pulse",
     "Raised",
     "Reject",
     "Resized",
@@ -334,11 +360,14 @@ __all__ = [
     "ResultStoreSpec",
     "Retry",
     "Run",
+    "Server",
     "Setting",
     "Settings",
     "SettingsError",
     "Slot",
+    "SlotPool",
     "SlotStatistics",
+    "SlotWorker",
     "Slots",
     "SoftTimeLimitExceeded",
     "Source",
@@ -369,6 +398,7 @@ __all__ = [
     "TransportSpec",
     "Unsupported",
     "UnsupportedOption",
+    "Upkeep",
     "UsageError",
     "Value",
     "Worker",

@@ -108,6 +108,9 @@ class PoolConfig:
     """Called with the slot's index in the slot's own thread (greenlet) before its first job: hook kernel_slot_start."""
     slot_end: Callable[[int], None] | None = None
     """The pair of ``slot_start``, called also when the slot ends by an error. Not for a slot left to a zombie."""
+    upkeep: Callable[[], None] | None = None
+    """What keeps the worker's connections alive while a task keeps the loop from turning: never blocks, and is called
+    on a thread beside it, by pools whose tasks can do so. See `Upkeep`."""
 
 
 class CancelHow(enum.StrEnum):

@@ -76,6 +76,7 @@ class PoolStep(Step):
             clock=worker.clock,
             slot_start=_notifier(worker.hooks, kernel_slot_start),
             slot_end=_notifier(worker.hooks, kernel_slot_end),
+            upkeep=worker.upkeep.run,
         )
 
     def start(self) -> None:
