@@ -333,7 +333,7 @@ class SlotPool(Pool):
                 slot = SlotWorker(self._books.free_index())
                 if not self._start(slot):
                     self._books.limit = self._books.size
-                    raise RuntimeError(f"slot {slot.index} cannot be made: the system has no threads left")
+                    raise RuntimeError(f"slot {slot.index} gets no thread: the system has none left")
                 self._books.add(slot)
 
     def _start(self, slot: SlotWorker) -> bool:
@@ -341,7 +341,7 @@ class SlotPool(Pool):
         try:
             self._servers[id(slot)] = self._serve_in(slot)
         except RuntimeError:
-            log.exception("nothing can be started that serves slot %d", slot.index)
+            log.exception("no thread can be started for slot %d", slot.index)
             return False
         return True
 
