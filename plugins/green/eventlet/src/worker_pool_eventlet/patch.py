@@ -18,4 +18,13 @@ def patch() -> None:
     if not eventlet.patcher.is_monkey_patched("thread"):
         # Not os: there a read of a descriptor that has nothing would wait for it, though the descriptor is not to block.
         eventlet.monkey_patch(os=False)
+        _name_the_main_thread()
         print(f"note: {NOTICE}", file=sys.stderr)
+
+
+def _name_the_main_thread() -> None:
+    """Let the thread that patches know itself again: eventlet gives it a new object, and signals ask for the old."""
+    import threading
+
+    if threading.main_thread().ident != threading.get_ident():
+        threading._main_thread = threading.current_thread()  # type: ignore[attr-defined]  # noqa: SLF001  (as gevent)
