@@ -74,7 +74,9 @@ def test_a_plugin_asks_for_this_series_of_the_kernel(folder: Path) -> None:
 def test_a_plugin_is_found_by_its_entry_point(folder: Path) -> None:
     groups = project(folder)["entry-points"]
     assert set(groups) <= GROUPS
-    assert package(folder).name in {re.split(r"[.:]", target)[0] for group in groups.values() for target in group.values()}
+    assert package(folder).name in {
+        re.split(r"[.:]", target)[0] for group in groups.values() for target in group.values()
+    }
 
 
 @each([folder for folder in PLUGINS if project(folder)["name"].startswith("worker-pool-")])

@@ -16,6 +16,8 @@ from .greens import Green, GreenRun
 log = logging.getLogger("worker_kernel.loopwatch")
 
 _STDERR = 2
+_DEEPEST = 20
+"""Frames that are shown of a stack, the innermost ones."""
 _LONGEST_LOOK = 0.5
 """Seconds between two looks at the most: what must go on meanwhile waits no longer for that."""
 
@@ -126,12 +128,12 @@ class LoopWatch:
 
     def _report(self, lag: float) -> None:
         frame = self._frame()
-        run = self._owner(frame)
         if frame is None:
             return
+        run = self._owner(frame)
         who = "no task" if run is None else f"task {run.job.task}[{run.job.id}]"
         self._held = f"{who}, at {frame.f_code.co_filename}:{frame.f_lineno} in {frame.f_code.co_name},"
-        stack = "".join(traceback.format_stack(frame, limit=-50))
+        stack = "".join(traceback.format_stack(frame, limit=-_DEEPEST))
         text = f"the loop of {self._green.name} has not turned for {lag:.1f} s: {who} holds it, and is here:\n{stack}"
         os.write(_STDERR, text.encode(errors="backslashreplace"))
 

@@ -30,6 +30,8 @@ class PoolMaker:
     """``package.module:Class`` (or ``path/to/file.py:Class``), because some cases run in a process of their own."""
     capabilities: ClassVar[Capabilities]
     """What the pool declares."""
+    patch: ClassVar[str] = ""
+    """The pool whose patch a process of a case's own needs; the contract's own process must be patched for it, too."""
     patience: ClassVar[float] = PATIENCE
     """Seconds to wait for what must happen, before the promise counts as broken."""
 

@@ -61,11 +61,18 @@ class _Undeliverable(logging.Handler):
 
 def _scenario(pool: Pool, worker: _Worker, undeliverable: threading.Event, asked: argparse.Namespace) -> None:
     kind = Stuck[asked.stuck]
-    # A soft limit on a call that holds the GIL shows only after the call: such a call must come to its end.
-    seconds = 1.5 if kind is Stuck.C_WITH_GIL and asked.ending == "soft" else asked.seconds
+    # What a soft limit does to a call that lets nobody else run shows only after the call: it must come to its end.
+    alone = kind is Stuck.C_WITH_GIL or (kind is Stuck.C_WITHOUT_GIL and pool.capabilities.is_green)
+    seconds = 1.5 if alone and asked.ending == "soft" else asked.seconds
+    body = stuck_task(kind, seconds, swallows=asked.swallows)
+
+    def told(job: FakeJob) -> object:
+        tell("started")
+        return body(job)
+
     stuck = FakeJob(
         "stuck",
-        body=stuck_task(kind, seconds, swallows=asked.swallows),
+        body=told,
         is_async=pool.capabilities.async_tasks is Support.NATIVE,
         soft_time_limit=LIMIT if asked.ending == "soft" else None,
         time_limit=LIMIT if asked.ending == "hard" else None,
@@ -73,7 +80,6 @@ def _scenario(pool: Pool, worker: _Worker, undeliverable: threading.Event, asked
     pool.submit(stuck)
     if not stuck.started.wait(asked.patience):
         return tell("never started")
-    tell("started")
     if asked.ending == "kill":
         tell("cancel", reply=pool.cancel("stuck", CancelHow.KILL))
     elif asked.ending == "terminate":

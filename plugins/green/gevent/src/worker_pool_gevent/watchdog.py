@@ -22,9 +22,7 @@ class Gevent:
         start_new_thread, allocate_lock, get_ident = monkey.get_original(
             "_thread", ["start_new_thread", "allocate_lock", "get_ident"]
         )
-        self.native = Native.raw(
-            start_new_thread=start_new_thread, allocate_lock=allocate_lock, get_ident=get_ident
-        )
+        self.native = Native.raw(start_new_thread=start_new_thread, allocate_lock=allocate_lock, get_ident=get_ident)
         self._loop = gevent.get_hub().loop
 
     def patched(self) -> bool:
