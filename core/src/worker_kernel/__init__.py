@@ -98,6 +98,7 @@ if TYPE_CHECKING:
     from .loopcalls import LoopCalls
     from .native import Native, NativeLock
     from .outcome import Failure, Outcome, OutcomeKind
+    from .patching import patch
     from .platforms import Platform
     from .plugins.hooks import Hooks, implements
     from .plugins.loading import Plugins
@@ -274,6 +275,7 @@ _HOMES = {
     "Native": ".native",
     "NativeLock": ".native",
     "Upkeep": ".upkeep",
+    "patch": ".patching",
     "Worker": ".worker",
 }
 
@@ -429,6 +431,7 @@ __all__ = [
     "kernel_worker_ready",
     "kernel_worker_stopped",
     "kernel_worker_stopping",
+    "patch",
 ]
 
 

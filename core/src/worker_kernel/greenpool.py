@@ -10,7 +10,7 @@ from types import FrameType
 from typing import Any, ClassVar
 
 from .books import SlotWorker
-from .errors import JobKilled, KernelBug
+from .errors import JobKilled, UsageError
 from .greens import URGENT, Green, GreenRun, kill_reason
 from .job import Job
 from .limits import Limits, Run, limit_deadlines
@@ -60,10 +60,14 @@ class GreenPool(SlotPool):
         """See `Pool.start`.
 
         Raises:
-            KernelBug: the process is not patched: jobs would wait for ever.
+            UsageError: the process is not patched: jobs would wait for ever.
         """
         if not self._green.patched():
-            raise KernelBug(f"the pool runs in a process that is not patched by {self._green.name}: see -P")
+            name = self._green.name
+            raise UsageError(
+                f"the pool of {name} cannot run in a process that is not patched\n"
+                f"name it with -P {name}; a program with a worker in it: worker_kernel.patch({name!r}), first of all"
+            )
         patience = self.config.options.get("worker_max_blocking_time", PATIENCE)
         self._watch = LoopWatch(
             self._green,

@@ -16,7 +16,7 @@ def patch() -> None:
         import eventlet.patcher
 
     if not eventlet.patcher.is_monkey_patched("thread"):
-        # Not os: there a read of a descriptor that has nothing would wait for it, though the descriptor is not to block.
+        # Not os: its read of a descriptor that is not to block would wait all the same.
         eventlet.monkey_patch(os=False)
         _name_the_main_thread()
         print(f"note: {NOTICE}", file=sys.stderr)
