@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import sys
 import warnings
+from typing import Any
 
 NOTICE = "eventlet is in maintenance mode upstream, which advises against it for new projects: see -P gevent"
 
 
+def load() -> Any:
+    """Import eventlet without its warning, which is a plain `Warning`, and an error under ``-W error``."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import eventlet
+        import eventlet.hubs
+        import eventlet.patcher
+    return eventlet
+
+
 def patch() -> None:
     """Patch the standard library, and say what upstream says of eventlet, in one line. Idempotent."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what it warns of at import is no DeprecationWarning, and an error under -W
-        import eventlet
-        import eventlet.patcher
-
+    eventlet = load()
     if not eventlet.patcher.is_monkey_patched("thread"):
         # Not os: its read of a descriptor that is not to block would wait all the same.
         eventlet.monkey_patch(os=False)

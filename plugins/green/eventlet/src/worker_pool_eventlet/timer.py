@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from eventlet import hubs
+from .patch import load
+
+eventlet = load()
 
 
 class EventletPulse:
@@ -19,7 +21,7 @@ class EventletPulse:
     def start(self) -> None:
         """See `worker_kernel.Pulse`."""
         if self._timer is None:
-            self._timer = hubs.get_hub().schedule_call_global(self._seconds, self._fire)
+            self._timer = eventlet.hubs.get_hub().schedule_call_global(self._seconds, self._fire)
 
     def stop(self) -> None:
         """See `worker_kernel.Pulse`."""

@@ -8,14 +8,14 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, cast
 
-import eventlet
-import eventlet.patcher
-from eventlet import hubs
 from greenlet import getcurrent
 
 from worker_kernel import Greenlet, Joinable, Native
 
+from .patch import load
 from .timer import EventletPulse
+
+eventlet = load()
 
 
 class Joint:
@@ -42,7 +42,7 @@ class Eventlet:
             allocate_lock=threading._allocate_lock,  # noqa: SLF001
             get_ident=threading.get_ident,
         )
-        self._hub = hubs.get_hub()
+        self._hub = eventlet.hubs.get_hub()
         self._calls: deque[Callable[[], object]] = deque()
         self._reader, self._writer = os.pipe()
         os.set_blocking(self._reader, False)
