@@ -287,11 +287,10 @@ class PreforkPool(Pool):
 
     def _grow(self, n: int) -> None:
         self._limit += n
-        if self.config.hosted is None:
-            for _ in range(n):
+        for _ in range(n):
+            if self.config.hosted is None or self._crew.excess:
                 self._crew.increase()
-        else:
-            for _ in range(n):
+            else:
                 self._resize(min(self._crew.active.values(), key=lambda host: host.slots), 1)
         self._tell(self.config.listener.resized, self._limit)
         self._crew.pump()
