@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from tests.redis_server import RedisServer
 
 from worker_kernel import App
+from worker_kernel.control.client import ask
 
 READY = " ready"
+POOLS = ("solo", "threads", "prefork")
+"""The pools that the matrices of this folder go through; a new pool is entered here."""
 
 
 def wait_for(condition: Callable[[], object], what: str, timeout: float = 30.0) -> None:
@@ -117,6 +125,27 @@ class Site:
             except connection.channel_errors:
                 return 0
 
+    def state(self) -> dict[str, Any]:
+        """What the worker with ``--state-file state.json`` says of itself."""
+        path = self.folder / "state.json"
+        return dict(json.loads(path.read_text())) if path.exists() else {}
+
+    def tell(self, name: str, **arguments: Any) -> Any:
+        """Give that worker a command over its socket, see `sockets_of_its_own`."""
+        return ask(self.state()["control_socket"], name, arguments, timeout=30)["ok"]
+
+    def kernel(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run another command of ``kernel`` in this folder."""
+        return subprocess.run(
+            [sys.executable, "-m", "worker_kernel", *arguments],
+            cwd=self.folder,
+            env=dict(os.environ),
+            capture_output=True,
+            text=True,
+            timeout=100,
+            check=False,
+        )
+
     def close(self) -> None:
         for worker in self.workers:
             worker.discard()
@@ -148,3 +177,26 @@ def plain_site(tmp_path: Path) -> Iterator[Site]:
 @pytest.fixture
 def until() -> Callable[..., None]:
     return wait_for
+
+
+@pytest.fixture
+def sockets_of_its_own(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Keep the workers of a test apart from others on this machine, where a socket's path is short enough."""
+    with tempfile.TemporaryDirectory(prefix="wk") as folder:
+        monkeypatch.setenv("XDG_RUNTIME_DIR", folder)
+        yield
+
+
+@pytest.fixture
+def redis_server(tmp_path: Path) -> Iterator[RedisServer]:
+    """A Redis of the test's own, which runs."""
+    if shutil.which("redis-server") is None:
+        if os.environ.get("WK_TEST_REQUIRE_SERVICES") == "1":
+            pytest.fail("needs the program redis-server, which was promised (WK_TEST_REQUIRE_SERVICES=1)")
+        pytest.skip("needs the program redis-server: make services")
+    folder = tmp_path / "server"
+    folder.mkdir()
+    server = RedisServer(folder)
+    server.start()
+    yield server
+    server.kill()

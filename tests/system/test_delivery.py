@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-POOLS = ["solo", "threads"]
+from tests.system.conftest import POOLS
 
 
 def test_after_kill_9_every_task_has_run_and_only_those_that_ran_at_the_kill_ran_twice(site: Any, until: Any) -> None:

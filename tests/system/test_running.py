@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-POOLS = ["solo", "threads"]
+POOLS = ["solo", "threads", "prefork"]
 
 
 @pytest.mark.parametrize("pool", POOLS)

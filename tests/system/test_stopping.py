@@ -7,8 +7,8 @@ import time
 from typing import Any
 
 import pytest
+from tests.system.conftest import POOLS
 
-POOLS = ["solo", "threads"]
 SLOW = """
     @app.task
     def slow(seconds):

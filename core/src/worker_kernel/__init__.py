@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from .application import Application, BrokerInfo, Envelope, Fence, TaskOptions
     from .blueprint import Blueprint
     from .books import SlotWorker
+    from .bootrecord import Booted, BootRecord
     from .bootsteps import BlueprintName, Step, StepContext, StepSpec
     from .capabilities import Capabilities, Effect, Fitness, Stuck, Support
     from .clock import Clock, SystemClock
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
         KernelError,
         LeaseLost,
         MaxRetriesExceeded,
+        MemoryLimitExceeded,
         MessageInvalid,
         MissingRequirement,
         OptionNeedsStep,
@@ -93,9 +95,13 @@ if TYPE_CHECKING:
     from .inbox import Accepted, Failing, Finished, PoolEvent, PoolInbox, Resized
     from .job import Job, Raised
     from .lazybody import keep_compressed
+    from .leasing.channel import LeasedQoS, LeasingChannel
+    from .leasing.message import LeasedMessage
+    from .leasing.transport import LeasingTransport
     from .limits import Limits, Run, ThreadRun
     from .loop import Consumer, Drive, LoopSpec, StopMode, StopRequest
     from .loopcalls import LoopCalls
+    from .markings import ATTEMPTS_HEADER, QUARANTINE_HEADER, QUARANTINE_SUFFIX, QUARANTINED_AT_HEADER
     from .native import Native, NativeLock
     from .outcome import Failure, Outcome, OutcomeKind
     from .patching import patch
@@ -125,6 +131,9 @@ if TYPE_CHECKING:
     from .worker import Worker
 
 _HOMES = {
+    "Booted": ".bootrecord",
+    "BootRecord": ".bootrecord",
+    "MemoryLimitExceeded": ".errors",
     "Application": ".application",
     "BrokerInfo": ".application",
     "Envelope": ".application",
@@ -263,6 +272,14 @@ _HOMES = {
     "Commands": ".control.registry",
     "declare_queue": ".declaring",
     "keep_compressed": ".lazybody",
+    "LeasedQoS": ".leasing.channel",
+    "LeasingChannel": ".leasing.channel",
+    "LeasedMessage": ".leasing.message",
+    "LeasingTransport": ".leasing.transport",
+    "ATTEMPTS_HEADER": ".markings",
+    "QUARANTINED_AT_HEADER": ".markings",
+    "QUARANTINE_HEADER": ".markings",
+    "QUARANTINE_SUFFIX": ".markings",
     "SlotPool": ".slotpool",
     "Server": ".slotpool",
     "SlotWorker": ".books",
@@ -280,7 +297,11 @@ _HOMES = {
 }
 
 __all__ = [
+    "ATTEMPTS_HEADER",
     "CONTRACT",
+    "QUARANTINED_AT_HEADER",
+    "QUARANTINE_HEADER",
+    "QUARANTINE_SUFFIX",
     "Accepted",
     "App",
     "AppNotLoaded",
@@ -289,6 +310,8 @@ __all__ = [
     "AutoscalePolicySpec",
     "Blueprint",
     "BlueprintName",
+    "BootRecord",
+    "Booted",
     "BrokerInfo",
     "BrokerUnavailable",
     "CancelHow",
@@ -327,10 +350,15 @@ __all__ = [
     "KernelError",
     "Layer",
     "LeaseLost",
+    "LeasedMessage",
+    "LeasedQoS",
+    "LeasingChannel",
+    "LeasingTransport",
     "Limits",
     "LoopCalls",
     "LoopSpec",
     "MaxRetriesExceeded",
+    "MemoryLimitExceeded",
     "MessageInvalid",
     "MissingRequirement",
     "Native",

@@ -56,6 +56,8 @@ class Effect(enum.StrEnum):
     """The task is failed and its message settled, its slot is replaced; what runs is left behind."""
     PROCESS_ENDS = "the process ends"
     """The process ends; the task was failed first where any Python could still run."""
+    REPLACED = "its process is replaced"
+    """The task is failed and its message settled; what ran it is killed and replaced, the worker lives on."""
     UNDELIVERABLE = "undeliverable"
     """A soft limit only: it is logged as undeliverable; the hard limit is what ends the task."""
 
@@ -107,6 +109,8 @@ class Capabilities:
     """Replace a slot after this many runs."""
     max_memory_per_child: Support = Support.REFUSED
     """Replace what runs the slot when it has grown past this size."""
+    memory_limit: Support = Support.REFUSED
+    """End a task while it runs when its process has grown past this size."""
     async_tasks: Support = Support.REFUSED
     """Run ``async def`` tasks."""
     putlocks: Support = Support.REFUSED
@@ -131,6 +135,8 @@ class Capabilities:
     """Whether ``AsyncResult.get()`` inside a task can deadlock the pool, and therefore raises there."""
     runs_in_main_thread: bool = False
     """Whether jobs have the process's main thread: the loop then gets a second one, and `Pool.serve` is called."""
+    runs_elsewhere: bool = False
+    """Whether jobs run in other processes than the worker's: they cross as frames."""
     is_green: bool = False
     """Whether the pool needs the standard library patched before anything else is imported."""
 

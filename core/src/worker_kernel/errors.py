@@ -30,6 +30,7 @@
     TaskError                       what a task's result says when the worker ended it
     ├── SoftTimeLimitExceeded       raised in the task, which may catch it
     ├── TimeLimitExceeded           the task was ended
+    ├── MemoryLimitExceeded         the task's process grew too large, and was ended
     ├── WorkerLostError             whatever ran the task died with it
     ├── TaskRevoked                 the task was cancelled, or expired
     ├── UnsupportedOption           the message asks for something that is refused
@@ -274,6 +275,10 @@ class SoftTimeLimitExceeded(TaskError):
 
 class TimeLimitExceeded(TaskError):
     """The hard time limit has passed and the task was ended. The name and the meaning are Celery's."""
+
+
+class MemoryLimitExceeded(TaskError):
+    """The task's process grew past ``worker_memory_limit_per_child`` and was ended, and the task with it."""
 
 
 class WorkerLostError(TaskError):

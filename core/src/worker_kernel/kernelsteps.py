@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 from .bootsteps import BlueprintName, StepSpec
-from .poolstep import POOL_STEP
+
+POOL_STEP = StepSpec(
+    name="pool",
+    blueprint=BlueprintName.WORKER,
+    factory="worker_kernel.poolstep:PoolStep",
+    after=("timer", "hub"),
+    owner="worker-kernel",
+)
+"""The pool."""
 
 KERNEL_STEPS: tuple[StepSpec, ...] = (
     POOL_STEP,

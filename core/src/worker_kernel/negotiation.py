@@ -7,9 +7,9 @@ left out with one warning. ``--best-effort`` leaves out, with a warning each, wh
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import attrs
 
@@ -55,6 +55,9 @@ OPTION_SETTINGS: Mapping[str, _Option] = MappingProxyType(
         ),
         "max_memory_per_child": _Option(
             setting="worker_max_memory_per_child", lacking="cannot replace what runs a slot when it has grown"
+        ),
+        "memory_limit": _Option(
+            setting="worker_memory_limit_per_child", lacking="cannot end a task whose process has grown"
         ),
         "putlocks": _Option(setting="worker_pool_putlocks", lacking="has no queue to hold jobs back from"),
         "strategy": _Option(
@@ -103,6 +106,22 @@ def choose_pool(settings: Settings, plugins: Plugins, platform: Platform) -> tup
         PluginNotFound: the pool is not installed, or none of the default ones is.
         PluginError: the pool that was asked for is installed and cannot be used.
     """
+    pool, why = _named_or_default(settings, plugins, platform)
+    return _hosted(pool, settings, plugins), why
+
+
+def _hosted(pool: PoolSpec, settings: Settings, plugins: Plugins) -> PoolSpec:
+    """Return the pool as it runs inside several processes, where that was asked for and another pool can host it."""
+    if settings.get_int("worker_processes") is None or can(pool.capabilities, "processes"):
+        return pool
+    host = next((spec for _, spec in sorted(plugins.pools.items()) if spec.hosting), None)
+    if host is None:
+        return pool  # which refuses the option, and says what could
+    make = cast("Callable[[PoolSpec], PoolSpec]", plugins.load_object(host.hosting))
+    return make(pool)
+
+
+def _named_or_default(settings: Settings, plugins: Plugins, platform: Platform) -> tuple[PoolSpec, str]:
     name = settings.get_str("worker_pool")
     if name is not None:
         return plugins.pool(name), str(settings.source("worker_pool"))
@@ -274,13 +293,27 @@ class _Negotiation:
                 self.warnings.append(f"{settings.spelled(name)} is not used: {settings.spelled('worker_autoscale')}")
             number, why = int(autoscale[1]), f"the minimum of {settings.spelled('worker_autoscale')}"
         elif given is not None:
+            self._check_processes(given)
             return given
+        elif (processes := settings.get_int("worker_processes")) is not None:
+            slots = processes if self.pool.inner is None else max(processes, platform.cpus)
+            number, why = slots, settings.spelled("worker_processes")
         elif self.pool.capabilities.concurrency is Support.REFUSED:
             number, why = 1, lacking("concurrency", self.pool.name)
         else:
             number, why = platform.cpus, "CPUs of the affinity mask"
         self.settings = settings.replacing(name, number, why)
         return number
+
+    def _check_processes(self, concurrency: int) -> None:
+        """Raise `SettingsError` where slots and processes do not go together."""
+        processes = self.settings.get_int("worker_processes")
+        if processes is None or processes == concurrency or (self.pool.inner is not None and processes < concurrency):
+            return
+        asked = f"{self.settings.spelled('worker_processes')} contradicts {self.settings.spelled('worker_concurrency')}"
+        if self.pool.inner is None:
+            raise SettingsError([f"{asked}: {self.pool.name} has one slot in each process; leave one of them out"])
+        raise SettingsError([f"{asked}: each process needs a slot"])
 
     def prefetch(self, concurrency: int) -> None:
         """Turn the prefetch multiplier into a buffer."""

@@ -18,6 +18,7 @@ from .outcome import Outcome
 
 if TYPE_CHECKING:
     from .application import Application
+    from .bootrecord import BootRecord
     from .hub import Hub
 
 
@@ -87,13 +88,21 @@ class PoolConfig:
     max_tasks_per_child: int | None = None
     """Replace a slot after this many runs (>= 1). None: never."""
     max_memory_per_child: int | None = None
-    """Replace what runs the slot above this size, in bytes. None: never."""
+    """Replace what runs the slot above this size, in bytes, once its jobs have ended. None: never."""
+    memory_limit: int | None = None
+    """End what runs the slot, and the task with it, above this size, in bytes. None: never."""
     max_restarts: int | None = None
     """How many abnormal ends of slots to bear before giving up. None: no limit."""
     allow_restart: bool = False
     """Whether `Pool.restart` may be used (``worker_pool_restarts``)."""
     lost_wait: float = 10.0
     """Seconds to wait for word from a slot that seems dead (``worker_lost_wait``)."""
+    processes: int | None = None
+    """For pools of child processes: how many to spread the slots over (>= 1). None: as the pool does by itself."""
+    hosted: PoolSpec | None = None
+    """For pools of child processes: the pool that each process runs inside. None: the pool's own way."""
+    boot: BootRecord | None = None
+    """How another process gets the application. None: it cannot, or there is no need to."""
     limit_grace: float = 1.0
     """Seconds that a task may take to end after its hard limit was raised in it, before it counts as a zombie."""
     zombie_budget: int = 10
@@ -108,6 +117,11 @@ class PoolConfig:
     """Called with the slot's index in the slot's own thread (greenlet) before its first job: hook kernel_slot_start."""
     slot_end: Callable[[int], None] | None = None
     """The pair of ``slot_start``, called also when the slot ends by an error. Not for a slot left to a zombie."""
+    child_init: Callable[[int], None] | None = None
+    """For forked children: called with the child's index in its main thread before its first job. What it raises ends
+    the child: hook kernel_child_init."""
+    child_exit: Callable[[int], None] | None = None
+    """For forked children: the pair of ``child_init``, in a child that exits by itself: hook kernel_child_exit."""
     upkeep: Callable[[], None] | None = None
     """What keeps the worker's connections alive while a task keeps the loop from turning: never blocks, and is called
     on a thread beside it, by pools whose tasks can do so. See `Upkeep`."""
@@ -295,3 +309,8 @@ class PoolSpec:
     """The same record as the class's own."""
     summary: str = ""
     """One line for ``kernel pools``."""
+    hosting: str = ""
+    """``package.module:function`` that takes the spec of another pool and returns the spec of that pool run inside
+    supervised child processes (``--processes``). Empty: this pool hosts no other."""
+    inner: PoolSpec | None = None
+    """The pool that each child process runs inside, in a spec that such a function has returned."""

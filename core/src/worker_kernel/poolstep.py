@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import nullcontext
 from threading import Lock
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import attrs
 
-from .bootsteps import BlueprintName, Step, StepContext, StepSpec
+from .bootrecord import Booted, BootRecord
+from .bootsteps import Step, StepContext
+from .capabilities import Support
 from .errors import KernelBug
-from .hookspecs import kernel_slot_end, kernel_slot_start
 from .hub import Hub
 from .inbox import PoolInbox
 from .pool import Pool, PoolConfig
 from .slots import Slots
 
 if TYPE_CHECKING:
-    from .plugins.hooks import Hooks
     from .worker import Worker
 
 MAX_RESTARTS = 100
@@ -53,7 +53,7 @@ class PoolStep(Step):
 
     def _config(self, worker: Worker, *, threaded: bool) -> PoolConfig:
         settings = worker.settings
-        memory = settings.get_int("worker_max_memory_per_child")
+        hooks = Booted(app=worker.app, hooks=worker.hooks, plugins=worker.plugins)
         return PoolConfig(
             limit=worker.concurrency,
             listener=worker.inbox,
@@ -65,17 +65,23 @@ class PoolStep(Step):
             soft_time_limit=settings.get_float("task_soft_time_limit"),
             time_limit=settings.get_float("task_time_limit"),
             max_tasks_per_child=settings.get_int("worker_max_tasks_per_child"),
-            max_memory_per_child=None if memory is None else memory * 1024,
+            max_memory_per_child=_bytes(settings.get_int("worker_max_memory_per_child")),
+            memory_limit=_bytes(settings.get_int("worker_memory_limit_per_child")),
             max_restarts=None if threaded else MAX_RESTARTS,
             allow_restart=settings.get_bool("worker_pool_restarts"),
             lost_wait=settings.get_float("worker_lost_wait") or 0.0,
             limit_grace=settings.get_float("worker_limit_grace") or 0.0,
             zombie_budget=settings.get_int("worker_zombie_budget") or 0,
+            processes=settings.get_int("worker_processes"),
+            hosted=worker.pool_spec.inner,
+            boot=_boot_record(worker),
             strategy=settings.get_str("worker_optimization"),
             options={name: settings[name] for name in settings},
             clock=worker.clock,
-            slot_start=_notifier(worker.hooks, kernel_slot_start),
-            slot_end=_notifier(worker.hooks, kernel_slot_end),
+            slot_start=hooks.slot_start,
+            slot_end=hooks.slot_end,
+            child_init=hooks.child_init,
+            child_exit=hooks.child_exit,
             upkeep=worker.upkeep.run,
         )
 
@@ -114,26 +120,14 @@ class PoolStep(Step):
         return self._pool
 
 
-class _SlotHook(Protocol):
-    def __call__(self, index: int) -> None: ...
-
-
-def _notifier(hooks: Hooks, hook: _SlotHook) -> Callable[[int], None] | None:
-    """Return what tells a hook of a slot's index; None where nobody listens."""
-    if not hooks.listens(hook):
+def _boot_record(worker: Worker) -> BootRecord | None:
+    """Return how child processes get the application; None where there are none, or they are forked and have it."""
+    spec = worker.pool_spec
+    if spec.capabilities.processes is Support.REFUSED or worker.settings["worker_pool_start_method"] == "fork":
         return None
-
-    def notify(index: int) -> None:
-        hooks.notify(hook, index=index)
-
-    return notify
+    record = BootRecord.of(worker.app, worker.settings, worker.plugins)
+    return attrs.evolve(record, join_blocks=(spec.inner or spec).capabilities.join_blocks)
 
 
-POOL_STEP = StepSpec(
-    name="pool",
-    blueprint=BlueprintName.WORKER,
-    factory="worker_kernel.poolstep:PoolStep",
-    after=("timer", "hub"),
-    owner="worker-kernel",
-)
-"""Its declaration."""
+def _bytes(kib: int | None) -> int | None:
+    return None if kib is None else kib * 1024

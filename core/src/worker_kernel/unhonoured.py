@@ -102,7 +102,6 @@ def _values() -> Iterator[Setting]:
         ("task_default_priority", "give the priority on the task or in the call"),
         ("task_default_exchange", "tasks are sent to the default exchange", ""),
         ("task_default_routing_key", "the routing key is the queue's name: task_default_queue"),
-        ("worker_proc_alive_timeout", "see worker_lost_wait"),
         ("worker_enable_prefetch_count_reduction", "messages held never exceed slots and buffer", True, False),
         ("task_protocol", "messages are written in version 2 of the protocol, and read in 1 and 2", 2, "2"),
         ("task_routes", "name the queue on the task or in the call"),

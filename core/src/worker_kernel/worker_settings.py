@@ -68,6 +68,16 @@ POOL: tuple[Setting, ...] = (
         metavar="KIB",
     ),
     Setting(
+        name="worker_memory_limit_per_child",
+        parse=kinds.optional(kinds.kib),
+        kind="size",
+        unit="KiB",
+        help="End a task, and what runs it, while it runs, once that is larger than this (200MB and 1GiB are taken "
+        "too). None: never.",
+        options=("--memory-limit-per-child",),
+        metavar="KIB",
+    ),
+    Setting(
         name="worker_pool_putlocks",
         parse=kinds.yes_no,
         kind="yes or no",
@@ -91,11 +101,20 @@ POOL: tuple[Setting, ...] = (
     ),
     Setting(
         name="worker_optimization",
-        parse=kinds.optional(kinds.choice("default", "fair")),
-        kind="one of default, fair",
-        help="How jobs are spread over the slots. None: as the pool does by itself.",
+        parse=kinds.optional(kinds.choice("default", "fair", "fast", "adaptive", also={"fcfs": "fast"})),
+        kind="one of default, fair, fast, adaptive",
+        help="How jobs are spread over child processes. fair: a job only where a slot is free; fast (or fcfs): a few "
+        "small jobs at a time; adaptive: fast for tasks that take less than 5 ms, else fair. None: adaptive.",
         options=("-O", "--optimization"),
-        metavar="default|fair",
+        metavar="fair|fast|adaptive",
+    ),
+    Setting(
+        name="worker_proc_alive_timeout",
+        parse=kinds.seconds(zero=False),
+        kind="seconds",
+        default=60.0,
+        unit="seconds",
+        help="How long a child process may take from one step of its start to the next before it is started anew.",
     ),
     Setting(
         name="worker_lost_wait",

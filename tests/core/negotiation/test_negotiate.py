@@ -26,6 +26,7 @@ ASKING: Mapping[str, object] = {
     "worker_pool_restarts": "yes",
     "worker_max_tasks_per_child": "5",
     "worker_max_memory_per_child": "100MB",
+    "worker_memory_limit_per_child": "200MB",
     "worker_pool_putlocks": "yes",
     "worker_optimization": "fair",
     "worker_processes": "2",

@@ -35,8 +35,8 @@ from worker_kernel import (
     Worker,
 )
 from worker_kernel.core_settings import CORE_SETTINGS
+from worker_kernel.kernelsteps import POOL_STEP
 from worker_kernel.plugins.declarations import Declared
-from worker_kernel.poolstep import POOL_STEP
 from worker_kernel.settings import Layer
 
 LINUX = Platform(name="linux", cpus=2, stop_signals={"SIGTERM": "warm", "SIGQUIT": "cold", "SIGINT": "interrupt"})

@@ -10,9 +10,9 @@ import attrs
 import kombu
 import pytest
 
-from worker_kernel import OutcomeKind, Slots, TaskOptions, declare_queue
+from worker_kernel import ATTEMPTS_HEADER, OutcomeKind, Slots, TaskOptions, declare_queue
 from worker_loops.amqp_reader import AmqpReader
-from worker_loops.courier import ATTEMPTS_HEADER, Courier
+from worker_loops.courier import Courier
 from worker_loops.flow import Flow, Prefetch
 from worker_loops.ladder import BITS, LONGEST, Ladder
 

@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import textwrap
@@ -22,6 +21,7 @@ import redis
 from kombu.transport import TRANSPORT_ALIASES
 from redis.backoff import NoBackoff
 from redis.retry import Retry
+from tests.redis_server import RedisServer
 
 HOST = "127.0.0.1"
 PORT = 6379
@@ -153,53 +153,14 @@ def send() -> Callable[..., None]:
     return send
 
 
-class Server:
-    """A redis-server of a test's own, which can be killed and started again, and loses nothing that it confirmed."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.port, self.other_port = folder, free_port(), free_port()
-        self.socket = folder / "redis.sock"
-        self.process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def url(self) -> str:
-        return f"redis://127.0.0.1:{self.port}/0"
-
-    def start(self, *options: str) -> None:
-        command = ["redis-server", "--port", str(self.port), "--dir", str(self.folder), "--save", ""]
-        command += ["--appendonly", "yes", "--appendfsync", "always", "--unixsocket", str(self.socket), *options]
-        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        with redis.Redis(unix_socket_path=str(self.socket)) as client:
-            wait_for(lambda: answers(client), "redis-server to start")
-
-    def kill(self) -> None:
-        if self.process is not None:
-            self.process.kill()
-            self.process.wait()
-            self.process = None
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
-
-
-def answers(client: Any) -> bool:
-    try:
-        return bool(client.ping())
-    except redis.ConnectionError:
-        return False
-
-
 @pytest.fixture
-def own(tmp_path: Path) -> Iterator[Server]:
+def own(tmp_path: Path) -> Iterator[RedisServer]:
     """A server, not started yet."""
     if shutil.which("redis-server") is None:
         missing("the program redis-server")
     folder = tmp_path / "server"
     folder.mkdir()
-    server = Server(folder)
+    server = RedisServer(folder)
     yield server
     server.kill()
 

@@ -12,6 +12,7 @@ import pytest
 from kombu.exceptions import MessageStateError
 
 from worker_broker_redis.transport import TransportStatistics
+from worker_kernel import QUARANTINED_AT_HEADER
 
 Call = Callable[..., Any]
 
@@ -201,7 +202,25 @@ def test_a_quarantined_message_lies_unread_in_its_place_with_the_reason(
     assert nothing_held(server)
     moved = connect().default_channel.basic_get("q.quarantine")
     assert moved.payload == {"n": 1}
+    assert moved.headers.pop(QUARANTINED_AT_HEADER) == pytest.approx(time.time(), abs=60)
     assert moved.headers == {"id": "t", "x-kernel-quarantine": "poison"}
+
+
+def test_browsing_shows_what_lies_in_a_queue_in_its_order_and_takes_nothing(
+    connect: Call, send: Call, server: Any
+) -> None:
+    connection = connect()
+    send(connection, 3, priority=9)
+    send(connection, 1, 2)
+    server.lpush("q", b"{")
+    before = {key: server.lrange(key, 0, -1) for key in ("q", "q\x06\x169")}
+    found = connection.default_channel.browse("q")
+    assert [message.damaged or message.payload for message in found] == [1, 2, True, 3]
+    assert {key: server.lrange(key, 0, -1) for key in ("q", "q\x06\x169")} == before
+    assert nothing_held(server)
+    for message in (found[1], found[2]):
+        message.ack()
+    assert [message.payload for message in connection.default_channel.browse("q")] == [1, 3]
 
 
 def test_a_message_is_settled_once(connect: Call, send: Call, receive: Call) -> None:

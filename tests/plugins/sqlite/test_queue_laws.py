@@ -52,7 +52,7 @@ class QueueLaws(RuleBasedStateMachine):
         return sorted(found, key=lambda model: (-model.priority, model.number))
 
     def holder(self, delivery: Delivery) -> Model | None:
-        return next((model for model in self.models if model.token == delivery.token), None)
+        return next((model for model in self.models if model.token == delivery.tag), None)
 
     @rule(priority=st.integers(0, 9), delay=st.sampled_from([0.0, 0.0, 5.0, 50.0]))
     def put(self, priority: int, delay: float) -> None:
@@ -72,26 +72,26 @@ class QueueLaws(RuleBasedStateMachine):
         assert batch.more == (len(wanted) == limit)
         for model, delivery in zip(wanted, batch.deliveries, strict=True):
             assert (delivery.attempts, delivery.redelivered) == (model.attempts, model.redelivered)
-            model.token, model.lease, model.attempts = delivery.token, self.now + LEASE, model.attempts + 1
+            model.token, model.lease, model.attempts = delivery.tag, self.now + LEASE, model.attempts + 1
         return multiple(*batch.deliveries)
 
     @rule(delivery=consumes(held))
     def settle(self, delivery: Delivery) -> None:
         model = self.holder(delivery)
-        assert self.queues.settle([delivery.token]) == (frozenset() if model else {delivery.token})
+        assert self.queues.settle([delivery.tag]) == (frozenset() if model else {delivery.tag})
         if model:
             self.models.remove(model)
 
     @rule(delivery=held)
     def hand_back(self, delivery: Delivery) -> None:
         model = self.holder(delivery)
-        assert self.queues.hand_back([delivery.token]) == (frozenset() if model else {delivery.token})
+        assert self.queues.hand_back([delivery.tag]) == (frozenset() if model else {delivery.tag})
         self.give_up(model, self.now)
 
     @rule(delivery=held, seconds=st.sampled_from([0.0, 5.0, 100.0]))
     def park(self, delivery: Delivery, seconds: float) -> None:
         model = self.holder(delivery)
-        assert self.queues.park(delivery.token, seconds) == bool(model)
+        assert self.queues.park(delivery.tag, seconds) == bool(model)
         self.give_up(model, self.now + seconds)
 
     def give_up(self, model: Model | None, due: float) -> None:
@@ -101,7 +101,7 @@ class QueueLaws(RuleBasedStateMachine):
     @rule(delivery=held)
     def renew(self, delivery: Delivery) -> None:
         model = self.holder(delivery)
-        assert self.queues.renew([delivery.token]) == (frozenset() if model else {delivery.token})
+        assert self.queues.renew([delivery.tag]) == (frozenset() if model else {delivery.tag})
         if model:
             model.lease = self.now + LEASE
 

@@ -74,7 +74,7 @@ def test_a_message_comes_back_when_its_lease_has_run_out(queues: Queues, clock: 
     again = take(queues)
     assert bodies(again) == ["a", "b"]
     assert again[0].id == first.id
-    assert again[0].token != first.token
+    assert again[0].tag != first.tag
     assert again[0].redelivered
     assert not first.redelivered
 
@@ -83,7 +83,7 @@ def test_a_renewed_lease_counts_from_the_renewal(queues: Queues, clock: Any) -> 
     put(queues, "a")
     (held,) = take(queues)
     clock.time += 29
-    assert queues.renew([held.token]) == frozenset()
+    assert queues.renew([held.tag]) == frozenset()
     clock.time += 29
     assert take(queues) == []
 
@@ -100,7 +100,7 @@ def test_attempts_count_the_earlier_starts_that_never_settled(queues: Queues, cl
 def test_a_hand_back_is_no_attempt_and_keeps_the_place(queues: Queues) -> None:
     put(queues, "a", "b")
     (first,) = take(queues, 1)
-    assert queues.hand_back([first.token]) == frozenset()
+    assert queues.hand_back([first.tag]) == frozenset()
     again = take(queues)
     assert bodies(again) == ["a", "b"]
     assert (again[0].attempts, again[0].redelivered) == (0, True)
@@ -110,10 +110,10 @@ def test_a_hand_back_is_no_attempt_and_keeps_the_place(queues: Queues) -> None:
 def test_a_parked_message_is_invisible_for_its_time_and_is_no_attempt(queues: Queues, clock: Any) -> None:
     put(queues, "a", "b")
     (first,) = take(queues, 1)
-    assert queues.park(first.token, 60)
+    assert queues.park(first.tag, 60)
     batch = queues.fetch(["q"], 10)
     assert [d.body for d in batch.deliveries] == ["b"]
-    queues.settle([d.token for d in batch.deliveries])
+    queues.settle([d.tag for d in batch.deliveries])
     assert queues.next_due(["q"]) == clock.time + 60
     clock.time += 60
     (again,) = take(queues)
@@ -139,7 +139,7 @@ def test_the_next_moment_is_the_end_of_a_lease_when_nothing_is_waiting(queues: Q
 @pytest.mark.parametrize("seconds", [0.0, -5.0, float("nan")])
 def test_parking_for_no_time_is_a_hand_back(queues: Queues, seconds: float) -> None:
     put(queues, "a")
-    assert queues.park(take(queues)[0].token, seconds)
+    assert queues.park(take(queues)[0].tag, seconds)
     assert bodies(take(queues)) == ["a"]
 
 
@@ -149,8 +149,8 @@ def test_a_late_holder_is_refused_and_changes_nothing(queues: Queues, clock: Any
     (first,) = take(queues)
     clock.time += 31
     (second,) = take(queues)
-    assert getattr(queues, late)([first.token]) == {first.token}
-    assert is_held(queues.database, second.token)
+    assert getattr(queues, late)([first.tag]) == {first.tag}
+    assert is_held(queues.database, second.tag)
     assert queues.counts("q") == Counts(ready=0, waiting=0, held=1)
 
 
@@ -159,24 +159,24 @@ def test_a_late_holder_can_neither_park_nor_move(queues: Queues, clock: Any) -> 
     (first,) = take(queues)
     clock.time += 31
     (second,) = take(queues)
-    assert not queues.park(first.token, 1)
-    assert not queues.move(first.token, "elsewhere", "{}")
-    assert is_held(queues.database, second.token)
+    assert not queues.park(first.tag, 1)
+    assert not queues.move(first.tag, "elsewhere", "{}")
+    assert is_held(queues.database, second.tag)
     assert not queues.exists("elsewhere")
 
 
 def test_settling_removes_the_message_and_its_content(queues: Queues, database: Database) -> None:
     put(queues, "a", "b")
     (first, second) = take(queues)
-    assert queues.settle([first.token]) == frozenset()
-    assert is_held(database, second.token)
+    assert queues.settle([first.tag]) == frozenset()
+    assert is_held(database, second.tag)
     assert database.execute("SELECT body FROM contents") == [("b",)]
 
 
 def test_a_moved_message_is_ready_in_the_other_queue_without_attempts(queues: Queues) -> None:
     put(queues, "a")
     (held,) = take(queues)
-    assert queues.move(held.token, "q.quarantine", '{"new": 1}')
+    assert queues.move(held.tag, "q.quarantine", '{"new": 1}')
     (moved,) = take(queues, 1, "q.quarantine")
     assert (moved.id, moved.head, moved.body, moved.attempts) == (held.id, '{"new": 1}', "a", 0)
     assert take(queues) == []
@@ -216,7 +216,7 @@ def test_a_deleted_queue_is_gone_but_for_what_is_held(queues: Queues) -> None:
     (held,) = take(queues, 1)
     queues.delete("q")
     assert not queues.exists("q")
-    assert queues.settle([held.token]) == frozenset()
+    assert queues.settle([held.tag]) == frozenset()
     assert take(queues) == []
 
 

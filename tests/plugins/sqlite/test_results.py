@@ -130,7 +130,7 @@ def test_threads_may_share_a_store(store: SqliteResultStore) -> None:
 def test_a_result_counts_while_the_message_is_held(store: SqliteResultStore, queues: Queues, path: str) -> None:
     queues.put("q", "{}", b"")
     (held,) = queues.fetch(["q"], 1).deliveries
-    store.store(meta("SUCCESS", 1), fence=Fence(authority=path, token=held.token))
+    store.store(meta("SUCCESS", 1), fence=Fence(authority=path, token=held.tag))
     assert store.get("t")
 
 
@@ -141,9 +141,9 @@ def test_a_late_result_is_refused_and_changes_nothing(
     (first,) = queues.fetch(["q"], 1).deliveries
     clock.time += 31
     (second,) = queues.fetch(["q"], 1).deliveries
-    store.store(meta("FAILURE", "second"), fence=Fence(authority=path, token=second.token))
+    store.store(meta("FAILURE", "second"), fence=Fence(authority=path, token=second.tag))
     with pytest.raises(LeaseLost, match="task t"):
-        store.store(meta("SUCCESS", "first"), fence=Fence(authority=path, token=first.token))
+        store.store(meta("SUCCESS", "first"), fence=Fence(authority=path, token=first.tag))
     found = store.get("t")
     assert found is not None
     assert found["result"] == "second"

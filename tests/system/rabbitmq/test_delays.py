@@ -9,17 +9,12 @@ from typing import Any
 import celery
 import kombu.pools
 import pytest
-
-TASKS = """
-    @app.task
-    def now(): return time.time()
-    @app.task
-    def size(): return int(open("/proc/self/statm").read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-"""
+from tests.system.conftest import POOLS
+from tests.system.parking import TASKS, counts, park_many
 
 
 @pytest.mark.parametrize("queue_type", ["classic", "quorum"])
-@pytest.mark.parametrize("pool", ["solo", "threads"])
+@pytest.mark.parametrize("pool", POOLS)
 def test_a_far_eta_is_acknowledged_and_kept_on_the_ladder(
     rabbit: Any, rabbit_site: Callable[..., Any], pool: str, queue_type: str, until: Any
 ) -> None:
@@ -96,18 +91,11 @@ def top_of_the_ladder(rabbit: Any) -> Iterator[int]:
 
 
 @pytest.mark.timeout(1500)
-@pytest.mark.parametrize("count", [2000, pytest.param(100_000, marks=pytest.mark.long)])
+@counts
 def test_parked_messages_cost_no_memory_and_stand_in_nobodys_way(
     rabbit_site: Callable[..., Any], top_of_the_ladder: int, count: int, until: Any
 ) -> None:
     site = rabbit_site()
     site.write(TASKS)
     site.worker("-P", "threads", "-c", "2")
-    before = site.app.send_task("tasks.size").get(timeout=30)
-    for _ in range(count):
-        site.app.send_task("tasks.now", countdown=top_of_the_ladder)
-    until(lambda: site.queue_size() == 0, "all to be parked", 1200)
-    begun = time.monotonic()
-    after = site.app.send_task("tasks.size").get(timeout=30)
-    assert time.monotonic() - begun < 5  # one second, and what a loaded machine needs
-    assert after - before < 50 * 1024 * 1024
+    park_many(site, count, top_of_the_ladder, lambda: site.queue_size() == 0, until)

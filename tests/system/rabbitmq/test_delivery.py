@@ -18,8 +18,6 @@ from typing import Any
 import kombu
 import pytest
 
-POOLS = ["solo", "threads"]
-
 
 @pytest.mark.parametrize("queue_type", ["classic", "quorum"])
 def test_after_kill_9_every_task_has_run_and_only_those_that_ran_at_the_kill_ran_twice(

@@ -11,25 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.system.conftest import POOLS
+from tests.system.healing import LOAD, SOON, TASKS
 
-SOON = 10.0
-"""Seconds within which a task that was sent after healing has to be done, on a machine that is not overloaded."""
-LOAD = 3.0
-"""What is allowed for one that is."""
 BROKERS = ["rabbitmq"]
-TASKS = """
-    @app.task
-    def add(x, y): return x + y
-    @app.task
-    def sleep(seconds):
-        mark("begun")
-        time.sleep(seconds)
-        mark("done")
-        return seconds
-    @app.task
-    def open_things():
-        return [len(os.listdir("/proc/self/fd")), threading.active_count()]
-"""
 
 
 def close_by_peer(proxy: Any, until: Any) -> None:
@@ -79,7 +64,7 @@ def through(rabbit_site: Callable[..., Any], proxy: Any) -> Callable[..., Any]:
 
 def matrix() -> Iterator[Any]:
     """Everything, of which each fault, pool and loop is in the short form."""
-    for number, (pool, loop, fault) in enumerate(product(["solo", "threads"], ["asynloop", "synloop"], FAULTS)):
+    for number, (pool, loop, fault) in enumerate(product(POOLS, ["asynloop", "synloop"], FAULTS)):
         short = number % len(FAULTS) == (0 if pool == "solo" and loop == "asynloop" else 1) or (
             pool == "threads" and loop == "asynloop"
         )
@@ -102,7 +87,7 @@ def test_a_task_sent_after_healing_is_done_soon(
 
 
 @pytest.mark.parametrize("loop", ["asynloop", "synloop"])
-@pytest.mark.parametrize("pool", ["solo", "threads"])
+@pytest.mark.parametrize("pool", POOLS)
 def test_a_task_that_runs_through_a_lost_connection_runs_once(
     through: Callable[..., Any], proxy: Any, pool: str, loop: str, until: Any
 ) -> None:

@@ -22,7 +22,8 @@ _IDS = click.argument("ids", nargs=-1, metavar="[ID]")
 def command() -> None:
     """Look at messages that were put aside in QUEUE.quarantine: unreadable, unknown, rejected, or too often begun.
 
-    Bodies are never decoded. What an interrupted command has in its hands goes back to the quarantine.
+    Bodies are never decoded. What an interrupted command has in its hands goes back to the quarantine. What was no
+    message to begin with, on Redis, is shown as it is, and can only be dropped, by --all.
     """
 
 
@@ -103,23 +104,31 @@ def _act(
     queues: str | None,
     as_json: bool,
     verb: str,
-    action: Callable[[Quarantine, Entry], None],
+    action: Callable[[Quarantine, Entry], bool],
 ) -> None:
     if bool(ids) is every:
         raise UsageError("say which: one or more ids, or --all")
     done: list[Entry] = []
+    left: list[Entry] = []
 
     def deal_with(entry: Entry) -> None:
-        if every or entry.id in ids:
-            action(quarantine, entry)
+        if not every and entry.id not in ids:
+            return
+        if action(quarantine, entry):
             done.append(entry)
+        else:
+            left.append(entry)
 
     with _open(invocation, queues) as quarantine:
         quarantine.each(deal_with)
-    absent = sorted(set(ids) - {entry.id for entry in done})
+    absent = sorted(set(ids) - {entry.id for entry in (*done, *left)})
     if as_json:
-        echo_json(**{verb: [entry.summary() for entry in done], "absent": absent})
+        echo_json(
+            **{verb: [entry.summary() for entry in done], "left": [entry.summary() for entry in left], "absent": absent}
+        )
     else:
         click.echo(f"{len(done)} message{'' if len(done) == 1 else 's'} {verb}")
+        if left:
+            click.echo(f"{len(left)} left: no message that could be sent; kernel quarantine drop removes it")
     if absent:
         raise UsageError(f"not in quarantine: {', '.join(absent)}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 import warnings
@@ -14,10 +13,11 @@ from click.core import ParameterSource
 from ..boot import Boot, prepare
 from ..core_settings import CORE_SETTINGS
 from ..errors import KernelBug
+from ..logs import set_up_logging
 from ..patching import EXECUTED_AGAIN, with_pool
 from ..plugins.found import USABLE, Kind
 from ..plugins.loading import Plugins
-from ..settings import Layer, Setting, Settings
+from ..settings import Layer, Setting
 from .invocation import Invocation, spelling_used
 
 _PLUGINS = f"{__name__}.plugins"
@@ -120,7 +120,10 @@ def serve(boot: Boot) -> int:
     from ..worker import Worker
     from .banner import banner
 
-    set_up_logging(boot.settings)
+    settings = boot.settings
+    set_up_logging(
+        settings.get_str("worker_log_level") or "WARNING", settings.get_str("worker_log_format") or "%(message)s"
+    )
     worker = Worker(boot.app, boot.settings, boot.plugins, pool=boot.pool, platform=boot.platform)
     for line in banner(worker, why_pool=boot.why_pool, version=kernel_version()):
         click.echo(line, err=True)
@@ -132,16 +135,6 @@ def serve(boot: Boot) -> int:
         purged = purge_queues(boot.app.connection(), list(boot.app.queues()), worker.broker.url)
         click.echo(f"purge: {sum(purged.values())} messages thrown away", err=True)
     return worker.run()
-
-
-def set_up_logging(settings: Settings) -> None:
-    """Send the log of this process to stderr, in the format and from the level that the settings say."""
-    logging.basicConfig(
-        level=settings.get_str("worker_log_level"),
-        format=settings.get_str("worker_log_format") or "%(message)s",
-        stream=sys.stderr,
-        force=True,
-    )
 
 
 def must_patch_first(boot: Boot, patched: str) -> bool:

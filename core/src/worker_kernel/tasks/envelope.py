@@ -16,6 +16,7 @@ from kombu.utils import json as kombu_json
 
 from ..application import Envelope, Fence
 from ..errors import MessageInvalid
+from ..markings import ATTEMPTS_HEADER
 from .body import inflate
 
 V1_LIMIT = 1024 * 1024
@@ -25,8 +26,6 @@ NAME_LIMIT = 512
 UNKNOWN = "unknown"
 """How the task is called of a message that has an id, but no task that could be one."""
 _SALVAGEABLE = ("task", "id", "group", "parent_id", "root_id", "ignore_result", "compression")
-ATTEMPTS_HEADER = "x-kernel-attempts"
-"""Where a broker without a count of its own carries it."""
 
 
 def parse(message: Any, zone: tzinfo = UTC) -> Envelope:

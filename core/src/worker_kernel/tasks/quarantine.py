@@ -13,12 +13,9 @@ from kombu.exceptions import OperationalError
 
 from ..errors import BrokerUnavailable
 from ..lazybody import keep_compressed
+from ..markings import ATTEMPTS_HEADER, QUARANTINE_HEADER, QUARANTINE_SUFFIX, QUARANTINED_AT_HEADER
 
-SUFFIX = ".quarantine"
-REASON = "x-kernel-quarantine"
-SINCE = "x-kernel-quarantined-at"
-ATTEMPTS = "x-kernel-attempts"
-OWN_HEADERS = frozenset({REASON, SINCE, ATTEMPTS, "x-delivery-count", "x-death"})
+OWN_HEADERS = frozenset({QUARANTINE_HEADER, QUARANTINED_AT_HEADER, ATTEMPTS_HEADER, "x-delivery-count", "x-death"})
 """What is not sent again: a message that is retried has never been started."""
 PROPERTIES = ("correlation_id", "reply_to", "priority", "delivery_mode", "message_id")
 BEGINNING = 200
@@ -27,7 +24,7 @@ BEGINNING = 200
 
 @attrs.define(eq=False)
 class Entry:
-    """One message in quarantine, held by us until it is put back, sent again or dropped."""
+    """One message in quarantine."""
 
     queue: str
     """The queue that it was put aside from."""
@@ -59,14 +56,19 @@ class Entry:
         return name if isinstance(name, str) else None
 
     @property
+    def damaged(self) -> bool:
+        """Whether it is no message, only what stood in the place of one: it cannot be sent again."""
+        return bool(getattr(self.message, "damaged", False))
+
+    @property
     def reason(self) -> str:
         """Why it was put aside."""
-        return str(self.headers.get(REASON, ""))
+        return str(self.headers.get(QUARANTINE_HEADER, ""))
 
     @property
     def since(self) -> float | None:
         """When it was put aside, in seconds since the epoch; None: whoever did it has not said."""
-        since = self.headers.get(SINCE)
+        since = self.headers.get(QUARANTINED_AT_HEADER)
         return float(since) if isinstance(since, (int, float)) else None
 
     def age_in_words(self) -> str:
@@ -104,9 +106,11 @@ class Entry:
 
 
 class Quarantine:
-    """Takes every message of some quarantines into its hands, one after the other, and lets a caller decide.
+    """Goes through the messages of some quarantines, one after the other, and lets a caller decide. A context manager.
 
-    What is not sent again or dropped goes back when the connection ends, however it ends. A context manager.
+    Where the transport's channel has ``browse(queue)`` they stay where they are: it returns messages that nobody holds,
+    whose `ack` takes them out, and which are ``damaged`` where they are none. Elsewhere they are taken into our hands,
+    and what is not sent again or dropped goes back when the connection ends, however it ends.
     """
 
     def __init__(self, connection: Any, queues: Sequence[str], shown_url: str) -> None:
@@ -141,14 +145,19 @@ class Quarantine:
             ) from exc
 
     def _each_of(self, queue: str, visit: Callable[[Entry], object]) -> None:
-        count = self._size(queue + SUFFIX)
+        count = self._size(queue + QUARANTINE_SUFFIX)
         if not count:
             return
         # One channel for all: what is fetched is not given back before each has been seen once.
         with self._connection.channel() as channel:
             keep_compressed(channel)
             self._channel = channel
-            place = Queue(queue + SUFFIX, channel=channel)
+            browse = getattr(channel, "browse", None)
+            if browse is not None:
+                for message in browse(queue + QUARANTINE_SUFFIX):
+                    visit(Entry(queue=queue, message=message))
+                return
+            place = Queue(queue + QUARANTINE_SUFFIX, channel=channel)
             kept = []
             for _ in range(count):
                 message = place.get(no_ack=False)
@@ -168,11 +177,13 @@ class Quarantine:
         except self._connection.channel_errors:
             return 0
 
-    def retry(self, entry: Entry) -> None:
-        """Send a message to its queue again, then take it out of the quarantine.
+    def retry(self, entry: Entry) -> bool:
+        """Send a message to its queue again, then take it out of the quarantine; False where it is damaged, and stays.
 
         Both go over one channel, in this order: what is not sent is not taken out.
         """
+        if entry.damaged:
+            return False
         message = entry.message
         properties = {name: entry.properties[name] for name in PROPERTIES if entry.properties.get(name) is not None}
         with Producer(self._channel, auto_declare=False) as producer:
@@ -186,7 +197,9 @@ class Quarantine:
                 **properties,
             )
         message.ack()
+        return True
 
-    def drop(self, entry: Entry) -> None:
+    def drop(self, entry: Entry) -> bool:
         """Throw a message away."""
         entry.message.ack()
+        return True

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from .fake_time import FakeTimers as FakeTimers
     from .hub_contract import HubContract as HubContract
     from .loop_contract import LoopContract as LoopContract
+    from .on_hub import OnHub as OnHub
     from .pool_contract import PoolContract as PoolContract
     from .promises import broken_promises as broken_promises
     from .recording import RecordingListener as RecordingListener
@@ -37,6 +38,7 @@ _HOMES = {
     "FakeTimers": ".fake_time",
     "HubContract": ".hub_contract",
     "LoopContract": ".loop_contract",
+    "OnHub": ".on_hub",
     "PoolContract": ".pool_contract",
     "RecordingListener": ".recording",
     "broken_promises": ".promises",
@@ -50,6 +52,7 @@ __all__ = [
     "FakeTimers",
     "HubContract",
     "LoopContract",
+    "OnHub",
     "PoolContract",
     "RecordingListener",
     "broken_promises",

@@ -6,18 +6,24 @@ import functools
 import importlib
 import importlib.util
 import inspect
+import os
+import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, Concatenate, ParamSpec, TypeVar, cast
 
 import attrs
 
+from ..bootrecord import BootRecord
 from ..capabilities import Capabilities, Support
 from ..outcome import Outcome, OutcomeKind
 from ..pool import Pool, PoolConfig, PoolStatistics
+from .fake_application import app
 from .fake_job import FakeJob
 from .recording import PATIENCE, RecordingListener, eventually
+from .stage import Stage
 
 GRACE = 5.0
 """Seconds that a task may take to end once it was hit: a busy machine does not turn it into a zombie."""
@@ -30,6 +36,8 @@ class PoolMaker:
     """``package.module:Class`` (or ``path/to/file.py:Class``), because some cases run in a process of their own."""
     capabilities: ClassVar[Capabilities]
     """What the pool declares."""
+    options: ClassVar[Mapping[str, object]] = {}
+    """The pool's own settings for every test; see `PoolConfig.options`."""
     patch: ClassVar[str] = ""
     """The pool whose patch a process of a case's own needs; the contract's own process must be patched for it, too."""
     patience: ClassVar[float] = PATIENCE
@@ -38,6 +46,24 @@ class PoolMaker:
     def make_pool(self, config: PoolConfig) -> Pool:
         """Build the pool; it is not started. May be overridden, for pools that need more than the kit's config."""
         return load_pool(self.pool_path)(config)
+
+    def release_pool(self, pool: Pool) -> None:
+        """Let go of what `make_pool` made beside the pool, which has ended."""
+
+    def options_elsewhere(self) -> dict[str, Any]:
+        """Return the fields of `PoolConfig` by which other processes get the application."""
+        return options_elsewhere()
+
+    @property
+    def config_fields(self) -> dict[str, Any]:
+        """The fields of `PoolConfig` that are the same for every test."""
+        return {"options": self.options, **(self.options_elsewhere() if self.capabilities.runs_elsewhere else {})}
+
+    def is_same(self, told: BaseException | None, error: BaseException) -> bool:
+        """Whether ``told`` is the very exception that a task raised; one from another process has its type and args."""
+        if not self.capabilities.runs_elsewhere:
+            return told is error
+        return type(told) is type(error) and told is not None and told.args == error.args
 
     def supports(self, option: str) -> bool:
         """Return whether the pool declares ``option``, natively or emulated."""
@@ -61,6 +87,12 @@ def load_pool(path: str) -> type[Pool]:
     return cls
 
 
+def options_elsewhere() -> dict[str, Any]:
+    """Return how another process gets the kit's application; see `PoolMaker.options_elsewhere`."""
+    boot = BootRecord(origin=app.origin or "", path=tuple(sys.path), directory=os.getcwd())  # noqa: PTH109  (as text)
+    return {"app": app, "boot": boot}
+
+
 @attrs.define(eq=False)
 class Bench:
     """A started pool, its listener, and short ways to give it jobs. Used by the one thread of the scenario."""
@@ -73,6 +105,8 @@ class Bench:
     """How many slots it has: as many as the scenario asked for, or 1 where ``concurrency`` is refused."""
     patience: float
     """Seconds to wait for what must happen."""
+    stage: Stage | None = None
+    """Where jobs that run in other processes tell what happens to them."""
     jobs: list[FakeJob] = attrs.field(factory=list)
     """Every job made here; they are released when the scenario is over."""
 
@@ -80,6 +114,8 @@ class Bench:
         """Make a job by script; ``async`` where the pool's own kind of task is."""
         script.setdefault("is_async", self.pool.capabilities.async_tasks is Support.NATIVE)
         job = FakeJob(**script)
+        if self.stage is not None:
+            job.put_on(self.stage)
         self.jobs.append(job)
         return job
 
@@ -182,10 +218,10 @@ def with_bench(
     """
     listener = RecordingListener(raising=raising, patience=maker.patience)
     allowed = slots if maker.capabilities.concurrency is not Support.REFUSED else 1
-    pool = maker.make_pool(PoolConfig(**{"limit": allowed, "listener": listener, "limit_grace": GRACE, **options}))
-    bench = Bench(pool, listener, allowed, maker.patience)
+    fields = {"limit": allowed, "listener": listener, "limit_grace": GRACE, **maker.config_fields, **options}
+    pool = maker.make_pool(PoolConfig(**fields))
 
-    def whole() -> None:
+    def whole(bench: Bench) -> None:
         try:
             scenario(bench)
         finally:
@@ -193,11 +229,29 @@ def with_bench(
                 job.release()
             pool.terminate()
 
-    pool.start()
-    if maker.capabilities.runs_in_main_thread:
-        _beside(pool, whole)
-    else:
-        whole()
+    with _stage(maker.capabilities) as stage:
+        bench = Bench(pool, listener, allowed, maker.patience, stage)
+        try:
+            pool.start()
+            if maker.capabilities.runs_in_main_thread:
+                _beside(pool, lambda: whole(bench))
+            else:
+                whole(bench)
+        finally:
+            maker.release_pool(pool)
+
+
+@contextmanager
+def _stage(capabilities: Capabilities) -> Iterator[Stage | None]:
+    """Open a stage where jobs run in other processes, and close it when the pool has ended."""
+    if not capabilities.runs_elsewhere:
+        yield None
+        return
+    stage = Stage()
+    try:
+        yield stage
+    finally:
+        stage.close()
 
 
 def _beside(pool: Pool, scenario: Callable[[], None]) -> None:

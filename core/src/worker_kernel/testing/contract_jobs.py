@@ -10,6 +10,7 @@ from ..errors import Ignore, Reject, Retry
 from ..job import Raised
 from ..outcome import Failure, Outcome, OutcomeKind
 from .bench import Bench, PoolMaker, on_pool, with_bench
+from .dying import recurses
 from .fake_job import FakeJob
 from .recording import never
 
@@ -20,10 +21,6 @@ class _HostileEnd(BaseException):
 
 HOSTILE = (SystemExit(1), KeyboardInterrupt(), GeneratorExit(), MemoryError(), RecursionError(), _HostileEnd())
 """What a task must be able to raise without harm to anything but itself."""
-
-
-def _deep(job: FakeJob) -> object:
-    return _deep(job)
 
 
 class JobPromises(PoolMaker):
@@ -53,7 +50,7 @@ class JobPromises(PoolMaker):
         error = ValueError(step)
         job = bench.submit(raises={step: error})
         bench.outcome(job)
-        assert job.raised is error
+        assert self.is_same(job.raised, error)
 
     @on_pool(slots=2)
     def test_accepted_is_told_before_the_job_starts_and_is_finished(self, bench: Bench) -> None:
@@ -70,6 +67,8 @@ class JobPromises(PoolMaker):
         order = [(told.what, told.job_id) for told in bench.listener.told]
         late = [job.id for job in jobs if order.index(("accepted", job.id)) > order.index(("finished", job.id))]
         assert not late, f"finished before they were accepted: {late}"
+        if self.capabilities.runs_elsewhere:
+            return  # here one hears of the start when the job may have begun there
         assert not early, f"began before they were accepted: {early}"
 
     @on_pool(slots=2)
@@ -119,7 +118,7 @@ class JobPromises(PoolMaker):
     def test_what_a_task_raises_to_say_how_it_ends_reaches_finish(self, bench: Bench, signal: Exception) -> None:
         job = bench.submit(raises={"call": signal})
         bench.outcome(job)
-        assert job.raised is signal
+        assert self.is_same(job.raised, signal)
 
     @pytest.mark.parametrize("step", ["prepare", "call", "finish"])
     @on_pool()
@@ -161,7 +160,7 @@ class JobPromises(PoolMaker):
 
     @on_pool()
     def test_a_task_that_recurses_for_ever_fails_alone(self, bench: Bench) -> None:
-        assert bench.outcome(bench.submit(body=_deep)).kind is OutcomeKind.FAILED
+        assert bench.outcome(bench.submit(body=recurses)).kind is OutcomeKind.FAILED
         bench.still_works()
 
     @on_pool()

@@ -77,6 +77,8 @@ class LimitPromises(PoolMaker):
             return
         assert set(table) == set(Stuck), "a hard limit that is not refused has an effect on each kind of stuck task"
         assert Effect.UNDELIVERABLE not in table.values(), "a hard limit ends every task"
+        if not self.capabilities.runs_elsewhere:
+            assert Effect.REPLACED not in table.values(), "a process is replaced where jobs run in other ones"
         self._try_each_kind(table, self._hard_limit_here, self._hard_limit_in_a_child)
 
     def _try_each_kind(
@@ -206,7 +208,8 @@ class LimitPromises(PoolMaker):
         if not self.supports("time_limit"):
             return
         seen = self._in_a_child(Stuck.BUSY, "hard", "--swallows")
-        effect = Effect.ZOMBIE if seen.exit_code == 0 else Effect.PROCESS_ENDS
+        lives = Effect.REPLACED if self.capabilities.runs_elsewhere else Effect.ZOMBIE
+        effect = lives if seen.exit_code == 0 else Effect.PROCESS_ENDS
         _assert_ended_by_force(seen, effect, OutcomeKind.TIMED_OUT, Stuck.BUSY)
         finished = [record for record in seen.events if record["event"] == "finished" and record["job"] == "stuck"]
         assert len(finished) == 1, f"told more than once: {seen}"
@@ -233,11 +236,14 @@ class LimitPromises(PoolMaker):
         assert told <= seen.seconds_until("terminated") < DEADLINE
         assert seen.first("finished", kind="lost") or seen.first("finished", kind="cancelled"), seen
 
+    def _as_configured(self) -> tuple[str, ...]:
+        return f"--patience={self.patience}", f"--options={json.dumps(dict(self.options))}"
+
     def _in_a_child(self, kind: Stuck, ending: str, *more: str) -> Seen:
         """Run one case in a process of its own."""
         command = [*python_for(self.patch), "worker_kernel.testing.limits_child", self.pool_path]
         done = subprocess.run(  # noqa: S603  (our own module)
-            [*command, "--stuck", kind.name, "--ending", ending, f"--patience={self.patience}", *more],
+            [*command, "--stuck", kind.name, "--ending", ending, *self._as_configured(), *more],
             env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
             capture_output=True,
             text=True,
@@ -255,7 +261,7 @@ def _grace_for(effect: Effect) -> tuple[str, ...]:
 
 def _assert_ended_by_force(seen: Seen, effect: Effect, told: OutcomeKind, kind: Stuck) -> None:
     """Fail unless the stuck task met ``effect``, was told as ``told``, and the next job ran where there is a next."""
-    if kind is not Stuck.C_WITH_GIL:  # where no Python runs, nothing can be told
+    if kind is not Stuck.C_WITH_GIL or effect is Effect.REPLACED:  # where no Python runs, nothing can be told
         assert seen.seconds_until("finished", job="stuck", kind=told) < DEADLINE
     if effect is Effect.PROCESS_ENDS:
         assert seen.exit_code not in (0, 70), f"the process did not end by the limit: {seen}"
@@ -265,6 +271,8 @@ def _assert_ended_by_force(seen: Seen, effect: Effect, told: OutcomeKind, kind: 
     assert seen.seconds_until("finished", job="next", kind="succeeded") < DEADLINE
     statistics = seen.first("statistics") or {}
     assert statistics.get("size") == 1, f"the slot was lost or doubled: {seen}"
+    if effect is Effect.REPLACED:
+        assert statistics.get("zombies") == 0, seen
     if effect is Effect.RAISED:
         assert "JobKilled" in (seen.first("over") or {}).get("raised", ()), f"nothing was raised in the task: {seen}"
         assert statistics.get("zombies") == 0, seen

@@ -2,7 +2,8 @@
 
 The cases of the limits table that leave a thread behind, or end the process, are run here. The process plays the
 worker: it tells what the pool tells as one JSON object per line on stdout, and when the pool says that it is failing,
-it ends with the exit code that the pool asks for. It ends without joining anything.
+it ends with the exit code that the pool asks for. It ends without joining anything. A pool that runs jobs in other
+processes starts them from here; the stuck task is then in one of those.
 """
 
 from __future__ import annotations
@@ -15,14 +16,16 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from typing import Any
 
 from ..capabilities import Stuck, Support
 from ..job import Job
 from ..outcome import Outcome
 from ..pool import CancelHow, Pool, PoolConfig
-from .bench import load_pool
+from .bench import load_pool, options_elsewhere
 from .fake_job import FakeJob
 from .recording import RecordingListener, eventually
+from .stage import Stage
 from .stuck import stuck_task
 
 LIMIT = 0.25
@@ -59,7 +62,16 @@ class _Undeliverable(logging.Handler):
             self.seen.set()
 
 
-def _scenario(pool: Pool, worker: _Worker, undeliverable: threading.Event, asked: argparse.Namespace) -> None:
+def _job(pool: Pool, stage: Stage | None, name: str, **script: Any) -> FakeJob:
+    job = FakeJob(name, is_async=pool.capabilities.async_tasks is Support.NATIVE, **script)
+    if stage is not None:
+        job.put_on(stage)
+    return job
+
+
+def _scenario(
+    pool: Pool, worker: _Worker, stage: Stage | None, undeliverable: threading.Event, asked: argparse.Namespace
+) -> None:
     kind = Stuck[asked.stuck]
     # What a soft limit does to a call that lets nobody else run shows only after the call: it must come to its end.
     alone = kind is Stuck.C_WITH_GIL or (kind is Stuck.C_WITHOUT_GIL and pool.capabilities.is_green)
@@ -67,37 +79,47 @@ def _scenario(pool: Pool, worker: _Worker, undeliverable: threading.Event, asked
     body = stuck_task(kind, seconds, swallows=asked.swallows)
 
     def told(job: FakeJob) -> object:
-        tell("started")
+        tell("started")  # here: where jobs share a thread with us, we come to it too late
         return body(job)
 
-    stuck = FakeJob(
+    stuck = _job(
+        pool,
+        stage,
         "stuck",
-        body=told,
-        is_async=pool.capabilities.async_tasks is Support.NATIVE,
+        body=told if stage is None else body,
         soft_time_limit=LIMIT if asked.ending == "soft" else None,
         time_limit=LIMIT if asked.ending == "hard" else None,
     )
     pool.submit(stuck)
     if not stuck.started.wait(asked.patience):
         return tell("never started")
+    if stage is not None:
+        tell("started")
     if asked.ending == "kill":
         tell("cancel", reply=pool.cancel("stuck", CancelHow.KILL))
     elif asked.ending == "terminate":
         pool.terminate()
         tell("terminated")
     if asked.ending == "soft":
-        return _watch_soft(stuck, undeliverable, asked.patience)
+        _watch_soft(stuck, undeliverable, asked.patience)
+        if stage is not None:
+            pool.terminate()
+        return None
     worker.wait_outcome("stuck")
     if asked.ending != "terminate":
-        _next_job(pool, worker)
+        _next_job(pool, worker, stage)
         _late_end(pool, stuck, kind)
+    if stage is not None:
+        pool.terminate()  # nothing is left behind
     return tell("over", raised=_names(stuck))
 
 
-def _next_job(pool: Pool, worker: _Worker) -> None:
+def _next_job(pool: Pool, worker: _Worker, stage: Stage | None) -> None:
     """Run one more job: the slot must have been freed, or replaced."""
-    pool.submit(FakeJob("next", is_async=pool.capabilities.async_tasks is Support.NATIVE))
+    pool.submit(_job(pool, stage, "next"))
     worker.wait_outcome("next")
+    if stage is not None:
+        eventually(lambda: pool.statistics().size == 1, "the process was replaced")
     seen = pool.statistics()
     tell("statistics", size=seen.size, zombies=seen.zombies, recycled=dict(seen.recycled))
 
@@ -124,6 +146,12 @@ def _watch_soft(stuck: FakeJob, undeliverable: threading.Event, patience: float)
     tell("over", raised=_names(stuck))
 
 
+def _end(stage: Stage | None, code: int) -> None:
+    if stage is not None:
+        stage.close()
+    os._exit(code)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the case and end the process; see the module's first lines."""
     parser = argparse.ArgumentParser(prog="limits_child")
@@ -135,22 +163,33 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--patience", type=float, default=15.0)
     parser.add_argument("--grace", type=float, default=0.4, help="as in PoolConfig.limit_grace")
     parser.add_argument("--zombie-budget", type=int, default=10)
+    parser.add_argument("--options", type=json.loads, default={}, help="as in PoolConfig.options, as JSON")
     asked = parser.parse_args(arguments)
     logging.basicConfig(stream=sys.stderr, level=logging.INFO)
     undeliverable = _Undeliverable()
     logging.getLogger().addHandler(undeliverable)
     worker = _Worker(patience=asked.patience)
     cls = load_pool(asked.pool_path)
-    pool = cls(PoolConfig(limit=1, listener=worker, limit_grace=asked.grace, zombie_budget=asked.zombie_budget))
+    pool = cls(
+        PoolConfig(
+            limit=1,
+            listener=worker,
+            limit_grace=asked.grace,
+            zombie_budget=asked.zombie_budget,
+            options=asked.options,
+            **(options_elsewhere() if cls.capabilities.runs_elsewhere else {}),
+        )
+    )
+    stage = Stage() if cls.capabilities.runs_elsewhere else None
     pool.start()
 
     def run() -> None:
         try:
-            _scenario(pool, worker, undeliverable.seen, asked)
+            _scenario(pool, worker, stage, undeliverable.seen, asked)
         except BaseException as exc:
             tell("broken", error=repr(exc)[:2000])
-            os._exit(70)
-        os._exit(0)
+            _end(stage, 70)
+        _end(stage, 0)
 
     if cls.capabilities.runs_in_main_thread:
         threading.Thread(target=run, name="scenario", daemon=True).start()

@@ -4,19 +4,30 @@ from __future__ import annotations
 
 import pytest
 
-_PARTS = ("contract_jobs", "contract_slots", "contract_cancel", "contract_ending", "contract_limits", "contract_model")
+_PARTS = (
+    "contract_jobs",
+    "contract_slots",
+    "contract_cancel",
+    "contract_ending",
+    "contract_limits",
+    "contract_isolation",
+    "contract_model",
+)
 pytest.register_assert_rewrite(*(f"{__package__}.{part}" for part in _PARTS))  # before they are imported
 
 from .bench import load_pool  # noqa: E402
 from .contract_cancel import CancelPromises  # noqa: E402
 from .contract_ending import EndingPromises  # noqa: E402
+from .contract_isolation import IsolationPromises  # noqa: E402
 from .contract_jobs import JobPromises  # noqa: E402
 from .contract_limits import LimitPromises  # noqa: E402
 from .contract_model import ModelPromises  # noqa: E402
 from .contract_slots import SlotPromises  # noqa: E402
 
 
-class PoolContract(JobPromises, SlotPromises, CancelPromises, EndingPromises, LimitPromises, ModelPromises):
+class PoolContract(
+    JobPromises, SlotPromises, CancelPromises, EndingPromises, LimitPromises, IsolationPromises, ModelPromises
+):
     """Every promise of the pool contract, as tests for pytest.
 
     ::
@@ -29,7 +40,9 @@ class PoolContract(JobPromises, SlotPromises, CancelPromises, EndingPromises, Li
     The limits tables are tested with code that is really stuck; what leaves a thread behind or ends the process is run
     in a child process. The contract wants the main thread for pools that declare ``runs_in_main_thread``.
 
-    The jobs of the kit live in the process that made them, so this contract is for pools whose slots do, too.
+    Pools that declare ``runs_elsewhere`` are handed the kit's application (`fake_application`), from which their
+    processes make twins of the jobs; those tell the test's process what happens to them. Two things are left to the
+    tests of such a pool itself: that the hooks of slots and children are called there, and in which thread.
     """
 
     def test_nothing_is_overridden(self) -> None:

@@ -13,6 +13,7 @@ import pytest
 ALONE = frozenset(
     {
         "test_any_sequence_of_calls_ends_where_the_model_says",
+        "test_no_process_is_left_after_the_end",
         "test_no_thread_is_left_after_stop",
         "test_it_leaves_no_thread",
     }

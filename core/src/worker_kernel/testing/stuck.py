@@ -26,20 +26,26 @@ def stuck_task(kind: Stuck, seconds: float = 30.0, *, swallows: bool = False) ->
         seconds: for how long.
         swallows: catch everything that is raised into the task, and go on being stuck.
     """
+    return _StuckTask(kind, seconds, swallows)
 
-    def body(job: FakeJob) -> object:
-        deadline = time.monotonic() + seconds
+
+class _StuckTask:
+    """The body that `stuck_task` returns; it can be pickled by name, and so be stuck in another process."""
+
+    def __init__(self, kind: Stuck, seconds: float, swallows: bool) -> None:
+        self._kind, self._seconds, self._swallows = kind, seconds, swallows
+
+    def __call__(self, job: FakeJob) -> object:
+        deadline = time.monotonic() + self._seconds
         while True:
             try:
-                _BODIES[kind](job, deadline)
+                _BODIES[self._kind](job, deadline)
             except BaseException as exc:
-                job.caught.append(exc)
-                if not swallows:
+                job.record("caught", exc)
+                if not self._swallows:
                     raise
             else:
                 return "ended by itself"
-
-    return body
 
 
 def _yields(job: FakeJob, deadline: float) -> None:

@@ -107,6 +107,10 @@ class Admission:
             return Hold(seconds=delay, why="rate limit")
         return self._ask_hooks(request) if self._asks_hooks else Run()
 
+    def was_last_attempt(self, request: Request) -> bool:
+        """Whether a start that has come to nothing was one as many as a message is given."""
+        return bool(self._cap) and request.attempts + 1 >= self._cap
+
     def forget(self, request: Request) -> None:
         """The request will not run here: give up what was reserved for it."""
         self._rates.forget(request.envelope.task, request.key)

@@ -30,7 +30,8 @@ from .lifeline import Lifeline
 log = logging.getLogger("worker_loops.connection")
 
 FIRST_PAUSE = 1.0
-LONGEST_PAUSE = 30.0
+LONGEST_PAUSE = 8.0
+"""Seconds: a broker that is back is found within 10, and one attempt in 8 is no burden to it."""
 HEARTBEAT_RATE = 3.0
 """How often to look within one heartbeat interval; Celery's ``broker_heartbeat_checkrate``."""
 

@@ -12,10 +12,8 @@ from typing import Any
 
 from kombu import Producer
 
-from worker_kernel import declare_queue
+from worker_kernel import ATTEMPTS_HEADER, declare_queue
 
-ATTEMPTS_HEADER = "x-kernel-attempts"
-"""Starts of earlier copies of this message that were never settled; see ``docs/howto/rabbitmq.md``."""
 BROKER_COUNT = "x-delivery-count"
 """The quorum queue's own count of the deliveries of one copy: it is not the next one's."""
 KEPT_PROPERTIES = (

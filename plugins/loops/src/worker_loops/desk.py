@@ -312,9 +312,12 @@ class Desk:
                 self._act(request, revoked)
         elif outcome.stored:
             self._finish(request, outcome, fate_of(outcome, request.options), str(outcome.failure or ""))
-        elif outcome.kind is OutcomeKind.LOST and request.options.reject_on_worker_lost:
+        elif outcome.kind is OutcomeKind.LOST and request.options.reject_on_worker_lost and not request.acknowledged:
             self._log_end(request, outcome)
-            self._settle(request, Fate.RETURN)
+            if self._admission.was_last_attempt(request):
+                self._report(request, outcome, Fate.QUARANTINE, str(outcome.failure or outcome.kind))
+            else:
+                self._settle(request, Fate.RETURN)
         elif outcome.kind in (OutcomeKind.TIMED_OUT, OutcomeKind.CANCELLED, OutcomeKind.LOST, OutcomeKind.FAILED):
             self._log_end(request, outcome)
             self._report(request, outcome, fate_of(outcome, request.options), str(outcome.failure or outcome.kind))

@@ -17,7 +17,9 @@ from kombu.transport.native_delayed_delivery import (
     level_name,
 )
 
-from .courier import ATTEMPTS_HEADER, Courier
+from worker_kernel import ATTEMPTS_HEADER
+
+from .courier import Courier
 
 log = logging.getLogger("worker_loops.ladder")
 

@@ -8,17 +8,19 @@ from typing import Any
 
 from kombu import Producer, Queue
 
-from worker_kernel import Outcome, OutcomeKind, TaskOptions
+from worker_kernel import (
+    QUARANTINE_HEADER,
+    QUARANTINE_SUFFIX,
+    QUARANTINED_AT_HEADER,
+    Outcome,
+    OutcomeKind,
+    TaskOptions,
+)
 
 from .courier import KEPT_PROPERTIES, Courier
 from .request import Fate, Request, State
 
 log = logging.getLogger("worker_loops.settle")
-
-QUARANTINE_SUFFIX = ".quarantine"
-QUARANTINE_HEADER = "x-kernel-quarantine"
-QUARANTINED_AT = "x-kernel-quarantined-at"
-"""Seconds since the epoch at which it was put there."""
 
 
 def fate_of(outcome: Outcome, options: TaskOptions) -> Fate:
@@ -77,8 +79,10 @@ def settle_message(message: Any, fate: Fate, queue: str, reason: str, courier: C
     match fate:
         case Fate.ACK:
             message.ack()
-        case Fate.REQUEUE | Fate.RETURN:
+        case Fate.REQUEUE:
             message.requeue()
+        case Fate.RETURN:  # where the transport can count the start
+            getattr(message, "return_started", message.requeue)()
         case Fate.DISCARD:
             message.reject()
         case Fate.QUARANTINE:
@@ -108,7 +112,7 @@ def quarantine(message: Any, queue: str, reason: str, courier: Courier | None = 
 def keep_copy(message: Any, queue: str, reason: str, courier: Courier | None) -> None:
     """Publish a copy of a message, as it came, to ``<queue>.quarantine`` with the reason in a header."""
     place = Queue(queue + QUARANTINE_SUFFIX)
-    headers = {QUARANTINE_HEADER: reason, QUARANTINED_AT: time.time()}
+    headers = {QUARANTINE_HEADER: reason, QUARANTINED_AT_HEADER: time.time()}
     if courier is not None:
         courier.declare(place)
         courier.send(message, place.name, headers=headers)

@@ -8,61 +8,22 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import redis
-from amqp.exceptions import RecoverableConnectionError
 from kombu.transport import redis as kombu_redis
 
-from .message import LeasedMessage, handed_back, name, quarantined, unpack
-from .queues import QUARANTINE_SUFFIX, Keys, Move
+from worker_kernel import QUARANTINE_SUFFIX, LeasingChannel
+
+from .browsing import BrowsedMessage, browse
+from .message import handed_back, quarantined, unpack
+from .queues import Keys, Move
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from worker_kernel import LeasedMessage
+
     from .queues import Delivery
 
 log = logging.getLogger("worker_broker_redis")
-
-
-class QoS:
-    """What a channel holds, and how much it may hold. Belongs to the thread that owns the connection."""
-
-    def __init__(self, channel: RedisChannel, prefetch_count: int = 0) -> None:
-        self.channel = channel
-        self.prefetch_count = prefetch_count
-        """At most so many unsettled messages; 0: no limit."""
-        self.held: dict[str, Delivery] = {}
-        """Unsettled deliveries by tag, oldest first, from the moment they are fetched."""
-        self.lost: set[str] = set()
-        """Those of `held` of which a renewal found that they are in other hands."""
-
-    def can_consume(self) -> bool:
-        """Whether there is room for one more."""
-        return not self.prefetch_count or len(self.held) < self.prefetch_count
-
-    def can_consume_max_estimate(self) -> int | None:
-        """Room in messages; None: no limit."""
-        return max(self.prefetch_count - len(self.held), 0) if self.prefetch_count else None
-
-    def append(self, message: LeasedMessage, delivery_tag: str) -> None:
-        """Nothing to do: a delivery is held from its fetch on, and a broadcast is not held at all."""
-
-    def get(self, delivery_tag: str) -> Delivery:
-        """The delivery behind a tag.
-
-        Raises:
-            KeyError: it is not held.
-        """
-        return self.held[delivery_tag]
-
-    def drop(self, delivery_tag: str) -> Delivery | None:
-        """Forget a delivery, because it is being settled; None where it is not held."""
-        self.lost.discard(delivery_tag)
-        return self.held.pop(delivery_tag, None)
-
-    def restore_unacked_once(self, stderr: Any = None) -> None:
-        """Hand back all that is held; forget what a renewal found lost."""
-        for delivery_tag in list(self.lost):
-            self.drop(delivery_tag)
-        self.channel.hand_back(list(self.held))
 
 
 class Poller:
@@ -80,23 +41,15 @@ class Poller:
         """Nothing to do."""
 
 
-class RedisChannel(kombu_redis.Channel):  # type: ignore[misc]  # kombu is untyped
+class RedisChannel(LeasingChannel, kombu_redis.Channel):  # type: ignore[misc]  # kombu is untyped
     """A channel on Redis. Belongs to the thread that owns the connection.
 
     Sending, exchanges, bindings, expiring queues and broadcasts are kombu's own; taking, settling and handing back are
     not.
     """
 
-    Message = LeasedMessage
-    QoS = QoS
-    closed: bool
+    log = log
     keyprefix_fanout: str
-
-    def __init__(self, connection: Any, **kwargs: Any) -> None:
-        self.callbacks: dict[str, Callable[[LeasedMessage], object]] = {}
-        """Who gets the messages of a queue that this channel consumes from."""
-        self._no_ack: set[str] = set()
-        super().__init__(connection, **kwargs)
 
     # -- kombu's connections ------------------------------------------------------------------------------------------
 
@@ -118,11 +71,9 @@ class RedisChannel(kombu_redis.Channel):  # type: ignore[misc]  # kombu is untyp
     ) -> None:
         """Have messages of `queue` delivered to `callback`; with `no_ack` they are settled as they are fetched."""
         super().basic_consume(queue, no_ack, callback, consumer_tag, **kwargs)
-        self.callbacks[queue] = callback
-        (self._no_ack.add if no_ack else self._no_ack.discard)(queue)
         if queue in self.active_fanout_queues:
             self._in_listen = False  # the next turn subscribes to all of them
-        self.connection.expect_more()
+        self.consumes(queue, no_ack, callback)
 
     def basic_cancel(self, consumer_tag: str) -> None:
         """Stop delivering to a consumer. What it holds stays held, and its lease is renewed."""
@@ -131,40 +82,16 @@ class RedisChannel(kombu_redis.Channel):  # type: ignore[misc]  # kombu is untyp
         if queue is not None and queue not in self._active_queues:
             self.callbacks.pop(queue, None)
 
-    def basic_qos(self, prefetch_size: int = 0, prefetch_count: int = 0, apply_global: bool = False) -> None:
-        """Limit what this channel may hold to `prefetch_count` messages; 0: no limit."""
-        super().basic_qos(prefetch_size, prefetch_count, apply_global)
-        self.connection.expect_more()
+    def take(self, queue: str) -> tuple[Delivery, ...]:
+        """Take one message of a queue, if there is one."""
+        return tuple(self.connection.take_one(self, queue))
 
-    def basic_get(self, queue: str, no_ack: bool = False, **_: Any) -> LeasedMessage | None:
-        """Take one message now; None when none is ready."""
-        self._open("basic_get")
-        for delivery in self.connection.take_one(self, queue):
-            self.qos.held[delivery.tag] = delivery
-            message = self.receive(delivery)
-            if message is not None and no_ack:
-                self.basic_ack(delivery.tag)
-            return message
-        return None
+    def unpack(self, delivery: Delivery) -> dict[str, Any]:
+        """Build what a `LeasedMessage` takes from a delivery."""
+        return unpack(delivery, self.connection.address.authority, self.connection.queues.holder)
 
-    def receive(self, delivery: Delivery) -> LeasedMessage | None:
-        """Make a message of a delivery; None when it was damaged, and is in quarantine now."""
-        transport = self.connection
-        try:
-            payload = unpack(delivery, transport.address.authority, transport.queues.holder)
-            return LeasedMessage(payload, channel=self)
-        except (ValueError, TypeError, AttributeError, LookupError, RecursionError) as error:
-            log.error("message %s of queue %s goes to quarantine: %s", name(delivery), delivery.queue, error)
-            self.basic_quarantine(delivery.tag, f"damaged: {error}"[:500])
-            return None
-
-    def hold(self, deliveries: Iterable[Delivery]) -> None:
-        """Hold what was fetched; settle what nobody is going to acknowledge."""
-        for delivery in deliveries:
-            if delivery.queue in self._no_ack:
-                self.connection.settle_later(delivery)
-            else:
-                self.qos.held[delivery.tag] = delivery
+    def not_held(self, delivery_tag: str) -> None:
+        """Nothing to say: a broadcast has nothing to be settled."""
 
     def lists(self) -> list[tuple[str, str]]:
         """Queue and key of every list that is consumed from, the most urgent first, as kombu orders them."""
@@ -185,30 +112,6 @@ class RedisChannel(kombu_redis.Channel):  # type: ignore[misc]  # kombu is untyp
 
     # -- settlement -------------------------------------------------------------------------------------------------
 
-    def basic_ack(self, delivery_tag: str, multiple: bool = False) -> None:
-        """Settle a message, at the next turn of the transport; with `multiple` all that were fetched before it too."""
-        self._open("basic_ack")
-        tags = [delivery_tag]
-        if multiple:
-            held = list(self.qos.held)
-            tags = held[: held.index(delivery_tag) + 1] if delivery_tag in self.qos.held else tags
-        for tag in tags:
-            delivery = self.qos.drop(tag)
-            if delivery is not None:  # a broadcast has nothing to be settled
-                self.connection.settle_later(delivery)
-
-    def basic_reject(self, delivery_tag: str, requeue: bool = False) -> None:
-        """Drop a message, or with `requeue` hand it back, to be taken next, as if it had never been started."""
-        self._open("basic_reject")
-        if requeue:
-            self.hand_back([delivery_tag])
-        else:
-            self.basic_ack(delivery_tag)
-
-    def basic_recover(self, requeue: bool = False) -> None:
-        """Hand back all that this channel holds; the same without `requeue`, which has no meaning here."""
-        self.qos.restore_unacked_once()
-
     def basic_park(self, delivery_tag: str, seconds: float) -> None:
         """Hand a message back so that nobody gets it for `seconds`."""
         self._open("basic_park")
@@ -216,6 +119,14 @@ class RedisChannel(kombu_redis.Channel):  # type: ignore[misc]  # kombu is untyp
         if delivery is not None:
             move = self._move(delivery, handed_back(delivery), where=seconds)
             self._refuse([delivery], self.connection.move([move]), "park")
+
+    def basic_return(self, delivery_tag: str) -> None:
+        """Put a message back to be taken next, with the start that it has had."""
+        self._open("basic_return")
+        delivery = self.qos.drop(delivery_tag)
+        if delivery is not None:
+            move = self._move(delivery, handed_back(delivery), attempts="count")
+            self._refuse([delivery], self.connection.move([move]), "return")
 
     def basic_quarantine(self, delivery_tag: str, reason: str) -> None:
         """Move a message, unread, to ``<queue>.quarantine``, with the reason in the header ``x-kernel-quarantine``."""
@@ -255,6 +166,10 @@ class RedisChannel(kombu_redis.Channel):  # type: ignore[misc]  # kombu is untyp
         self.connection.refused([delivery for delivery in deliveries if delivery.tag in late], what)
 
     # -- queues -------------------------------------------------------------------------------------------------------
+
+    def browse(self, queue: str) -> list[BrowsedMessage]:
+        """Return what lies in a queue, oldest first, and leave it there; see `BrowsedMessage`."""
+        return browse(self, queue)
 
     def _purge(self, queue: str) -> int:
         """Remove the messages that are in nobody's hands, those that are parked too; return how many."""
@@ -317,7 +232,3 @@ class RedisChannel(kombu_redis.Channel):  # type: ignore[misc]  # kombu is untyp
                 connection.disconnect()
         self._disconnect_pools()
         self.connection.close_channel(self)
-
-    def _open(self, method: str) -> None:
-        if self.closed:
-            raise RecoverableConnectionError(f"{method}: the channel is closed, and what it held was handed back")

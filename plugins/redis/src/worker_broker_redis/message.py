@@ -1,104 +1,23 @@
-"""What a message looks like to the one who receives it."""
+"""What a message looks like on the server."""
 
 from __future__ import annotations
 
 import json
+import time
 from typing import TYPE_CHECKING, Any
 
-from kombu.compression import decompress
-from kombu.transport import virtual
 from kombu.utils.json import loads
 
-from worker_kernel import Fence
+from worker_kernel import QUARANTINE_HEADER, QUARANTINED_AT_HEADER, Fence
 
 from .queues import SEPARATOR, redelivered
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from .queues import Delivery
-
-QUARANTINE_HEADER = "x-kernel-quarantine"
-
-
-class LeasedMessage(virtual.Message):  # type: ignore[misc]  # kombu is untyped
-    """A message of this transport: kombu's, with a fence, a count of attempts, and two more ways to settle.
-
-    Settling is batched: an `ack` takes effect when the transport next turns (see `Transport.flush`). A settlement
-    that comes after the lease has passed to somebody else is refused with a warning in the log, and raises nothing.
-    """
-
-    def __init__(self, payload: Mapping[str, Any], channel: Any = None, **kwargs: Any) -> None:
-        headers = payload.get("headers") or {}
-        # kombu would decompress here, on the thread of the loop, without a bound.
-        plain = {key: value for key, value in headers.items() if key != "compression"}
-        self._inflated: Any = None
-        super().__init__({**payload, "headers": plain}, channel=channel, **kwargs)
-        self.headers = dict(headers)
-        self.queue: str = payload.get("queue", "")
-        """The queue that it was taken from; empty for a broadcast."""
-        self.attempts: int = payload.get("attempts", 0)
-        """Earlier starts that were never settled nor handed back; 0 on the first delivery."""
-        self.fence: Fence | None = payload.get("fence")
-        """Proves to the result store in the same database that the message is in no other hands."""
-
-    @property
-    def raw_body(self) -> Any:
-        """The body as it was sent, still compressed when the header ``compression`` says so."""
-        return self._body
-
-    @property
-    def body(self) -> Any:
-        """The body, decompressed on first access.
-
-        Raises:
-            Exception: what the decompressor raises on a damaged body.
-        """
-        compression = self.headers.get("compression")
-        if not compression:
-            return self._body
-        if self._inflated is None:
-            self._inflated = decompress(self._body, compression)
-        return self._inflated
-
-    @body.setter
-    def body(self, body: Any) -> None:
-        self._body, self._inflated = body, None
-
-    @property
-    def lease_lost(self) -> bool:
-        """Whether a renewal has found the message in other hands: nothing that is done with it counts any more."""
-        return self.channel is not None and self.delivery_tag in self.channel.qos.lost
-
-    def park(self, seconds: float) -> None:
-        """Give the message back, invisible for `seconds` (0 or more), as if it had never been started.
-
-        Raises:
-            MessageStateError: it was settled before.
-        """
-        self._settle("REQUEUED", "basic_park", seconds)
-
-    def quarantine(self, reason: str) -> None:
-        """Move the message, unread, to the queue ``<queue>.quarantine`` with the reason in a header.
-
-        Raises:
-            MessageStateError: it was settled before.
-        """
-        self._settle("REJECTED", "basic_quarantine", reason)
-
-    _state: str
-
-    def _settle(self, state: str, operation: str, argument: float | str) -> None:
-        if self.channel is None:
-            raise self.MessageStateError("This message does not have a receiving channel")
-        if self.acknowledged:
-            raise self.MessageStateError(f"Message already acknowledged with state: {self._state}")
-        getattr(self.channel, operation)(self.delivery_tag, argument)
-        self._state = state
 
 
 def unpack(delivery: Delivery, authority: str, holder: str) -> dict[str, Any]:
-    """Build what `LeasedMessage` takes from a delivery.
+    """Build what a `LeasedMessage` takes from a delivery.
 
     Raises:
         ValueError: the envelope is damaged.
@@ -134,11 +53,12 @@ def handed_back(delivery: Delivery) -> str | bytes:
 
 
 def quarantined(delivery: Delivery, reason: str) -> str | bytes:
-    """The envelope with the reason for its quarantine in a header; as it is where it cannot be read."""
+    """The envelope with the reason and the time of its quarantine in headers; as it is where it cannot be read."""
     try:
         payload = json.loads(delivery.raw)
         headers = payload.get("headers")
-        payload["headers"] = {**(headers if isinstance(headers, dict) else {}), QUARANTINE_HEADER: reason}
+        why = {QUARANTINE_HEADER: reason, QUARANTINED_AT_HEADER: time.time()}
+        payload["headers"] = {**(headers if isinstance(headers, dict) else {}), **why}
         return json.dumps(payload)
     except (ValueError, TypeError, RecursionError):
         return delivery.raw

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from worker_kernel import QUARANTINE_SUFFIX
+
 from . import scripts
 
 if TYPE_CHECKING:
@@ -19,7 +21,6 @@ if TYPE_CHECKING:
 
 PROCESS = uuid.uuid4().hex
 """With the number of the process, tells it from every other."""
-QUARANTINE_SUFFIX = ".quarantine"
 SEPARATOR = "\x06\x16"
 """kombu's, between the parts of a name."""
 SURVEYED = 1000
@@ -79,7 +80,8 @@ class Move:
     tag: str
     """Of its delivery."""
     attempts: str
-    """``back``: this start does not count; ``keep``: it does; ``drop``: forget all starts."""
+    """``back``: this start does not count; ``count``: it does; ``keep``: it does, and its holder must be dead;
+    ``drop``: forget all starts."""
     list: str
     """The key of the list."""
     raw: bytes | str

@@ -7,7 +7,9 @@ import logging
 import re
 from typing import TYPE_CHECKING, Any
 
-from .queues import QUARANTINE_SUFFIX, SURVEYED, Move, redelivered
+from worker_kernel import QUARANTINE_SUFFIX
+
+from .queues import SURVEYED, Move, redelivered
 
 if TYPE_CHECKING:
     from .channel import RedisChannel

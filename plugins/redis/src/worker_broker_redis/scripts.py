@@ -138,8 +138,9 @@ MOVE = Script(
 -- Put what is held to where it can be taken again; return the tags that came too late.
 -- KEYS: unacked, unacked_index, attempts, holders, delayed
 -- ARGV: prefix of held, prefix of owner, then for each message: nonce of its holder, tag, what becomes of its attempts
---   (back: this one does not count; keep: it does, as the holder is dead; drop: forget them all), key of the list,
---   where (next, last, or seconds to wait), message. A tag that comes again at once means a copy in another list.
+--   (back: this one does not count; count: it does; keep: it does, as the holder is dead; drop: forget them all), key
+--   of the list, where (next, last, or seconds to wait), message. A tag that comes again at once means a copy in
+--   another list.
 local late, last, moved = {}, nil, false
 
 local function release(nonce, tag, attempts)

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import logging
-import os
 import re
-import socket
 import time
-from collections import deque
 from typing import TYPE_CHECKING, Any
 
 import attrs
 import redis
 from kombu.transport import virtual
+
+from worker_kernel import LeasingTransport
 
 from .address import Address
 from .channel import Poller, RedisChannel
@@ -30,14 +29,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("worker_broker_redis")
 
-BATCH = 100
-"""At most so many messages per fetch."""
-SAFETY_NET = 5.0
-"""Seconds after which a sleeping consumer looks anyway: it also finds out so that the connection is lost."""
 UNWATCHED = 1.0
-"""The same where the server tells no changes."""
-RENEWALS = 3
-"""Renewals per lease, and looks for what is abandoned."""
+"""Seconds after which a sleeping consumer looks where the server tells no changes."""
 
 
 @attrs.frozen(kw_only=True)
@@ -56,7 +49,7 @@ class TransportStatistics:
     """Messages settled and not written yet."""
 
 
-class Transport(virtual.Transport):  # type: ignore[misc]  # kombu is untyped
+class Transport(LeasingTransport):
     """Redis as a kombu transport, on kombu's keys.
 
     A message is taken and recorded as held in one step on the server.  What is held is a lease with an owner: this
@@ -69,7 +62,7 @@ class Transport(virtual.Transport):  # type: ignore[misc]  # kombu is untyped
     """
 
     Channel = RedisChannel
-    can_parse_url = True  # kombu's own parser takes no options in the query
+    log = log
     default_port = 6379
     driver_type = "redis"
     driver_name = "redis"
@@ -102,17 +95,8 @@ class Transport(virtual.Transport):  # type: ignore[misc]  # kombu is untyped
         self._queues: Queues | None = None
         self._link: Link | None = None
         self._waker: Waker | None = None
-        self._settled: list[Delivery] = []
-        self._inbox: deque[tuple[RedisChannel, Delivery]] = deque()
-        self._more = True  # whether a fetch might bring something
-        self._next_look = 0.0  # monotonic; when to look again although nobody woke us
         self._next_upkeep = 0.0  # monotonic; when to renew, and to look for what is abandoned
-        self._woken = False
-        self._hub: Any = None
         self._watched: dict[int, Any] = {}
-        self._timers: list[Any] = []
-        self._due_timer: Any = None
-        self._pid = os.getpid()
 
     # -- connection -------------------------------------------------------------------------------------------------
 
@@ -155,10 +139,6 @@ class Transport(virtual.Transport):  # type: ignore[misc]  # kombu is untyped
         self._link = self._waker = None
         self.pool.disconnect()
 
-    def verify_connection(self, connection: Any) -> bool:
-        """Whether the connection is of use to this process."""
-        return self._pid == os.getpid()
-
     def as_uri(self, uri: str, include_password: bool = False, mask: str = "**") -> str:
         """The URL, without its password unless that is wanted."""
         return uri if include_password else re.sub(r"(://[^/@:]*:)[^/@]*@", rf"\g<1>{mask}@", uri)
@@ -166,11 +146,6 @@ class Transport(virtual.Transport):  # type: ignore[misc]  # kombu is untyped
     def driver_version(self) -> str:
         """The version of redis-py."""
         return str(redis.__version__)
-
-    @property
-    def default_connection_params(self) -> dict[str, object]:
-        """None: the URL says it all."""
-        return {}
 
     @property
     def queues(self) -> Queues:
@@ -205,23 +180,18 @@ class Transport(virtual.Transport):  # type: ignore[misc]  # kombu is untyped
         loop.on_tick.add(self._on_tick)
         # A timer ends the loop's wait; what is to be done then is done in the tick, where errors belong to us.
         self._timers = [
-            loop.call_repeatedly(self.address.lease / RENEWALS, self._nudge),
-            loop.call_repeatedly(SAFETY_NET, self._nudge),
+            loop.call_repeatedly(self.address.lease / self.RENEWALS, self._nudge),
+            loop.call_repeatedly(self.SAFETY_NET, self._nudge),
         ]
         self._watch_descriptors()
         self.expect_more()
 
     def unregister_from_event_loop(self, connection: Any, loop: Any) -> None:
         """Leave `loop`; what is held stays held, and `drain_events` may take over."""
-        self._hub = None
+        self._leave_hub(loop)
         for descriptor in self._watched:
             loop.remove_reader(descriptor)
         self._watched.clear()
-        loop.on_tick.discard(self._on_tick)
-        for timer in (*self._timers, self._due_timer):
-            if timer is not None:
-                timer.cancel()
-        self._timers, self._due_timer = [], None
 
     def _watch_descriptors(self) -> None:
         wanted = self._descriptors()
@@ -240,34 +210,11 @@ class Transport(virtual.Transport):  # type: ignore[misc]  # kombu is untyped
             self._more = True
 
     def _on_tick(self) -> None:
-        if self._hub is None:
-            return
-        self._take_turn()
-        self.flush()  # what was settled during the delivery must not wait for the next event
-        self._watch_descriptors()
-        if self._inbox or (self._more and self._room()):
-            self._nudge()
+        super()._on_tick()
+        if self._hub is not None:
+            self._watch_descriptors()
 
     # -- driven by drain_events -------------------------------------------------------------------------------------
-
-    def drain_events(self, connection: Any, timeout: float | None = None, **_: Any) -> None:
-        """Deliver at least one message, waiting up to `timeout` seconds for it (None: for ever, 0: not at all).
-
-        Renews the lease and flushes what was settled before it waits and while it does, also without any consumer.
-
-        Raises:
-            socket.timeout: none came in time, or `wake` was called.
-            redis.ConnectionError: the connection is lost.
-        """
-        deadline = None if timeout is None else time.monotonic() + timeout
-        while not self._take_turn():
-            if self._woken:
-                self._woken = False
-                raise socket.timeout("woken")  # noqa: UP041  # kombu's word
-            left = None if deadline is None else deadline - time.monotonic()
-            if left is not None and left <= 0:
-                raise socket.timeout("timed out")  # noqa: UP041  # kombu's word
-            self._sleep(left)
 
     def wake(self) -> None:
         """Make a waiting `drain_events` (or the next one) return early.
@@ -282,7 +229,7 @@ class Transport(virtual.Transport):  # type: ignore[misc]  # kombu is untyped
         if self._woken:  # by a thread that came before there was a waker
             return
         now = time.monotonic()
-        limits = [SAFETY_NET if timeout is None else timeout]
+        limits = [self.SAFETY_NET if timeout is None else timeout]
         if self._room():
             limits.append(0.0 if self._more else self._next_look - now)
         if self._consumes() or self._holds_any():
@@ -291,11 +238,6 @@ class Transport(virtual.Transport):  # type: ignore[misc]  # kombu is untyped
         self._on_readable()
 
     # -- one turn ---------------------------------------------------------------------------------------------------
-
-    def expect_more(self) -> None:
-        """Note that a fetch might bring something."""
-        self._more = True
-        self._nudge()
 
     def flush(self) -> None:
         """Tell the server what was settled, in one step. A late settlement is refused with a warning."""
@@ -335,39 +277,15 @@ class Transport(virtual.Transport):  # type: ignore[misc]  # kombu is untyped
         lists = [(queue, channel.key(queue, step)) for step in channel.priority_steps]
         return self._looked_at(self.queues.fetch(self.link, lists, width=1, limit=1)).deliveries
 
-    def settle_later(self, delivery: Delivery) -> None:
-        """Have the next `flush` remove a message for good."""
-        self._settled.append(delivery)
-        if len(self._settled) == 1:
-            self._nudge()  # the hub may be past this tick's flush
-
-    def refused(self, deliveries: Sequence[Delivery], what: str) -> None:
-        """Log that something came too late."""
-        for delivery in deliveries:
-            log.warning(
-                "refused a late %s of message %s of queue %s: its lease of %g s had run out, and it is in other hands",
-                what,
-                name(delivery),
-                delivery.queue,
-                self.address.lease,
-            )
-
-    def release(self, channel: RedisChannel) -> None:
-        """Flush, and hand back what `channel` holds, because it closes."""
-        self._inbox = deque(item for item in self._inbox if item[0] is not channel)
-        if self._after_fork():
-            return
-        self.flush()
-        channel.qos.restore_unacked_once()
+    def name(self, delivery: Delivery) -> str:
+        """How the log calls a message."""
+        return name(delivery)
 
     def statistics(self) -> TransportStatistics:
         """What is in hand at this moment."""
         return TransportStatistics(
             server=self.address.authority,
-            held=sum(len(channel.qos.held) for channel in self.channels),
-            lost=sum(len(channel.qos.lost) for channel in self.channels),
-            undelivered=len(self._inbox),
-            unflushed=len(self._settled),
+            **self.counts(),
         )
 
     def _take_turn(self) -> bool:
@@ -390,13 +308,13 @@ class Transport(virtual.Transport):  # type: ignore[misc]  # kombu is untyped
             channel.maybe_refresh_binding_expiry()
 
     def _begin_upkeep(self) -> None:
-        self._next_upkeep = time.monotonic() + self.address.lease / RENEWALS
+        self._next_upkeep = time.monotonic() + self.address.lease / self.RENEWALS
 
     def _exchange(self) -> None:
         self.flush()
         if time.monotonic() >= self._next_look:
             self._more = True
-        channels = [channel for channel in self.channels if channel.active_queues and channel.qos.can_consume()]
+        channels = self._hungry()
         if not (self._more and channels):
             return
         self.link.watch()
@@ -405,7 +323,7 @@ class Transport(virtual.Transport):  # type: ignore[misc]  # kombu is untyped
             lists = channel.lists()
             width = len(lists) // len(channel.priority_steps) if channel.queue_order_strategy == "round_robin" else 1
             room = channel.qos.can_consume_max_estimate()
-            limit = BATCH if room is None else min(room, BATCH)
+            limit = self.BATCH if room is None else min(room, self.BATCH)
             batch = self._looked_at(self.queues.fetch(self.link, lists, width=width, limit=limit, watching=True))
             channel.hold(batch.deliveries)
             channel.fetched(batch.deliveries)
@@ -422,41 +340,12 @@ class Transport(virtual.Transport):  # type: ignore[misc]  # kombu is untyped
         return batch
 
     def _look_again(self, delay: float | None) -> None:
-        longest = SAFETY_NET if self.link.watches else UNWATCHED
+        longest = self.SAFETY_NET if self.link.watches else UNWATCHED
         delay = longest if delay is None else min(longest, max(delay, 0.0) + 0.001)
-        self._next_look = time.monotonic() + delay
-        if self._hub is not None:
-            if self._due_timer is not None:
-                self._due_timer.cancel()
-                self._due_timer = None
-            if delay < SAFETY_NET:
-                self._due_timer = self._hub.call_later(delay, self._nudge)
-
-    def _deliver_inbox(self) -> bool:
-        delivered = False
-        while self._inbox:
-            channel, delivery = self._inbox.popleft()
-            if delivery.tag in channel.qos.lost:
-                channel.qos.drop(delivery.tag)
-                continue
-            callback = channel.callbacks.get(delivery.queue)
-            if callback is None:
-                channel.hand_back([delivery.tag])  # cancelled between fetch and delivery
-                continue
-            message = channel.receive(delivery)
-            if message is not None:
-                delivered = True
-                callback(message)
-        return delivered
+        self._look_in(delay, self._nudge)
 
     def _consumes(self) -> bool:
         return any(channel.active_queues for channel in self.channels)
-
-    def _room(self) -> bool:
-        return any(channel.active_queues and channel.qos.can_consume() for channel in self.channels)
-
-    def _holds_any(self) -> bool:
-        return any(channel.qos.held for channel in self.channels)
 
     def _nudge(self) -> None:
         waker = self._waker
@@ -478,19 +367,8 @@ class Transport(virtual.Transport):  # type: ignore[misc]  # kombu is untyped
                 found[heard] = channel
         return found
 
-    def _after_fork(self) -> bool:
-        """Forget, in a forked child, what is the parent's; whether this is one that had something to forget."""
-        if self._pid == os.getpid():
-            return False
-        self._pid = os.getpid()
-        self._settled.clear()
-        self._inbox.clear()
-        for channel in self.channels:
-            channel.qos.held.clear()
-            channel.qos.lost.clear()
+    def _forget_after_fork(self) -> None:
         for thing in (self._link, self._waker):
             if thing is not None:
                 thing.close()
         self._link = self._waker = self._queues = None
-        self._more = True
-        return True

@@ -5,80 +5,35 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
-from amqp.exceptions import RecoverableConnectionError
 from kombu.exceptions import ChannelError
 from kombu.transport import virtual
 from kombu.transport.virtual.base import NotEquivalentError
 from kombu.transport.virtual.exchange import DirectExchange, TopicExchange
 
-from .message import QUARANTINE_SUFFIX, LeasedMessage, eta, name, pack, quarantined, unpack
+from worker_kernel import QUARANTINE_SUFFIX, LeasingChannel
+
+from .message import eta, pack, quarantined, unpack
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
+
+    from worker_kernel import LeasedMessage
 
     from .queues import Delivery
 
 log = logging.getLogger("worker_broker_sqlite")
 
 
-class QoS:
-    """What a channel holds, and how much it may hold. Belongs to the thread that owns the connection."""
-
-    def __init__(self, channel: SqliteChannel, prefetch_count: int = 0) -> None:
-        self.channel = channel
-        self.prefetch_count = prefetch_count
-        """At most so many unsettled messages; 0: no limit."""
-        self.held: dict[str, Delivery] = {}
-        """Unsettled deliveries by token, oldest first, from the moment they are fetched."""
-        self.lost: set[str] = set()
-        """Those of `held` of which a renewal found that they are in other hands."""
-
-    def can_consume(self) -> bool:
-        """Whether there is room for one more."""
-        return not self.prefetch_count or len(self.held) < self.prefetch_count
-
-    def can_consume_max_estimate(self) -> int | None:
-        """Room in messages; None: no limit."""
-        return max(self.prefetch_count - len(self.held), 0) if self.prefetch_count else None
-
-    def append(self, message: LeasedMessage, delivery_tag: str) -> None:
-        """Nothing to do: a delivery is held from its fetch on, not from the moment it is handed over."""
-
-    def get(self, delivery_tag: str) -> Delivery:
-        """The delivery behind a tag.
-
-        Raises:
-            KeyError: it is not held.
-        """
-        return self.held[delivery_tag]
-
-    def drop(self, delivery_tag: str) -> Delivery | None:
-        """Forget a delivery, because it is being settled; None where it is not held."""
-        self.lost.discard(delivery_tag)
-        return self.held.pop(delivery_tag, None)
-
-    def restore_unacked_once(self, stderr: Any = None) -> None:
-        """Hand back all that is held; forget what a renewal found lost."""
-        for delivery_tag in list(self.lost):
-            self.drop(delivery_tag)
-        self.channel.hand_back(list(self.held))
-
-
-class SqliteChannel(virtual.Channel):  # type: ignore[misc]  # kombu is untyped
+class SqliteChannel(LeasingChannel, virtual.Channel):  # type: ignore[misc]  # kombu is untyped
     """A channel of the embedded broker. Belongs to the thread that owns the connection."""
 
-    Message = LeasedMessage
-    QoS = QoS
+    log = log
     exchange_types = {"direct": DirectExchange, "topic": TopicExchange}  # noqa: RUF012  # kombu's way
     body_encoding = None  # the file holds bytes
     do_restore = True
-    closed: bool
 
     def __init__(self, connection: Any, **kwargs: Any) -> None:
         super().__init__(connection, **kwargs)
-        self.callbacks: dict[str, Callable[[LeasedMessage], object]] = {}
-        """Who gets the messages of a queue that this channel consumes from."""
-        self._no_ack: set[str] = set()
         self._queues = connection.queues
         self._routing = connection.routing
 
@@ -101,9 +56,7 @@ class SqliteChannel(virtual.Channel):  # type: ignore[misc]  # kombu is untyped
         self._tag_to_queue[consumer_tag] = queue
         self._active_queues.append(queue)
         self._consumers.add(consumer_tag)
-        self.callbacks[queue] = callback
-        (self._no_ack.add if no_ack else self._no_ack.discard)(queue)
-        self.connection.expect_more()
+        self.consumes(queue, no_ack, callback)
 
     def basic_cancel(self, consumer_tag: str) -> None:
         """Stop delivering to a consumer. What it holds stays held, and its leases are renewed."""
@@ -114,66 +67,15 @@ class SqliteChannel(virtual.Channel):  # type: ignore[misc]  # kombu is untyped
             if queue not in self._active_queues:
                 self.callbacks.pop(queue, None)
 
-    def basic_qos(self, prefetch_size: int = 0, prefetch_count: int = 0, apply_global: bool = False) -> None:
-        """Limit what this channel may hold to `prefetch_count` messages; 0: no limit."""
-        super().basic_qos(prefetch_size, prefetch_count, apply_global)
-        self.connection.expect_more()
+    def take(self, queue: str) -> tuple[Delivery, ...]:
+        """Take one message of a queue, if there is one."""
+        return tuple(self._queues.fetch([queue], 1).deliveries)
 
-    def basic_get(self, queue: str, no_ack: bool = False, **_: Any) -> LeasedMessage | None:
-        """Take one message now; None when none is ready."""
-        self._open("basic_get")
-        for delivery in self._queues.fetch([queue], 1).deliveries:
-            self.qos.held[delivery.token] = delivery
-            message = self.receive(delivery)
-            if message is not None and no_ack:
-                self.basic_ack(delivery.token)
-            return message
-        return None
-
-    def receive(self, delivery: Delivery) -> LeasedMessage | None:
-        """Make a message of a delivery; None when it was damaged, and is in quarantine now."""
-        try:
-            return LeasedMessage(unpack(delivery, self._queues.database.path), channel=self)
-        except ValueError as error:
-            log.error("message %s of queue %s goes to quarantine: %s", name(delivery), delivery.queue, error)
-            self.basic_quarantine(delivery.token, f"damaged: {error}")
-            return None
-
-    def hold(self, deliveries: Iterable[Delivery]) -> None:
-        """Hold what was fetched; settle what nobody is going to acknowledge."""
-        for delivery in deliveries:
-            if delivery.queue in self._no_ack:
-                self.connection.settle_later(delivery)
-            else:
-                self.qos.held[delivery.token] = delivery
+    def unpack(self, delivery: Delivery) -> dict[str, Any]:
+        """Build what a `LeasedMessage` takes from a delivery."""
+        return unpack(delivery, self._queues.database.path)
 
     # -- settlement -------------------------------------------------------------------------------------------------
-
-    def basic_ack(self, delivery_tag: str, multiple: bool = False) -> None:
-        """Settle a message, at the next turn of the transport; with `multiple` all that were fetched before it too."""
-        self._open("basic_ack")
-        tags = [delivery_tag]
-        if multiple:
-            held = list(self.qos.held)
-            tags = held[: held.index(delivery_tag) + 1] if delivery_tag in self.qos.held else tags
-        for tag in tags:
-            delivery = self.qos.drop(tag)
-            if delivery is None:
-                log.warning("ignoring the settlement of %s, which this channel does not hold", tag)
-            else:
-                self.connection.settle_later(delivery)
-
-    def basic_reject(self, delivery_tag: str, requeue: bool = False) -> None:
-        """Drop a message, or with `requeue` hand it back to its old place as if it had never been started."""
-        self._open("basic_reject")
-        if requeue:
-            self.hand_back([delivery_tag])
-        else:
-            self.basic_ack(delivery_tag)
-
-    def basic_recover(self, requeue: bool = False) -> None:
-        """Hand back all that this channel holds; the same without `requeue`, which has no meaning here."""
-        self.qos.restore_unacked_once()
 
     def basic_park(self, delivery_tag: str, seconds: float) -> None:
         """Hand a message back so that nobody gets it for `seconds`."""
@@ -193,12 +95,17 @@ class SqliteChannel(virtual.Channel):  # type: ignore[misc]  # kombu is untyped
         if not self._queues.move(delivery_tag, delivery.queue + QUARANTINE_SUFFIX, head):
             self.connection.refused([delivery], "quarantine")
 
-    def hand_back(self, delivery_tags: list[str]) -> None:
-        """Put messages back to their old places, as if they had never been started. One transaction."""
+    def basic_return(self, delivery_tag: str) -> None:
+        """Put a message back to its old place, with the start that it has had."""
+        self._open("basic_return")
+        self.hand_back([delivery_tag], started=True)
+
+    def hand_back(self, delivery_tags: list[str], *, started: bool = False) -> None:
+        """Put messages back to their old places, as if they had never been started, or not. One transaction."""
         deliveries = [delivery for tag in delivery_tags if (delivery := self.qos.drop(tag)) is not None]
         if deliveries:
-            lost = self._queues.hand_back([delivery.token for delivery in deliveries])
-            self.connection.refused([d for d in deliveries if d.token in lost], "hand-back")
+            lost = self._queues.hand_back([delivery.tag for delivery in deliveries], started=started)
+            self.connection.refused([d for d in deliveries if d.tag in lost], "hand-back")
             self.connection.changed()
 
     # -- queues and exchanges ---------------------------------------------------------------------------------------
@@ -322,10 +229,6 @@ class SqliteChannel(virtual.Channel):  # type: ignore[misc]  # kombu is untyped
     def active_queues(self) -> list[str]:
         """The queues that are consumed from, each once, in the order of their consumers."""
         return list(dict.fromkeys(self._active_queues))
-
-    def _open(self, method: str) -> None:
-        if self.closed:
-            raise RecoverableConnectionError(f"{method}: the channel is closed, and what it held was handed back")
 
 
 def _not_found(what: str, which: str, method: str) -> ChannelError:

@@ -40,7 +40,7 @@ class Delivery:
     """The message's place in the file: smaller is older. Stays the same over redeliveries."""
     queue: str
     """The queue that it was taken from."""
-    token: str
+    tag: str
     """Names this delivery and no other, of this or any other message."""
     attempts: int
     """Earlier deliveries that were never settled nor handed back; 0 or more."""
@@ -177,7 +177,7 @@ class Queues:
                 Delivery(
                     id=message_id,
                     queue=queue,
-                    token=token,
+                    tag=token,
                     attempts=attempts - 1,
                     redelivered=bool(redelivered),
                     head=contents[message_id][0],
@@ -223,8 +223,12 @@ class Queues:
             )
         return _missing(tokens, rows)
 
-    def hand_back(self, tokens: Sequence[str]) -> frozenset[str]:
+    def hand_back(self, tokens: Sequence[str], *, started: bool = False) -> frozenset[str]:
         """Put the messages back to where they were taken from, as if never started, but marked as redelivered.
+
+        Args:
+            tokens: Of the deliveries.
+            started: Whether the start that each of them has had counts all the same.
 
         Returns:
             The tokens that are not current any more.
@@ -233,9 +237,9 @@ class Queues:
             named = json.dumps(list(tokens))
             rows = tx.execute(f"SELECT token, queue FROM messages WHERE {NAMED}", (named,))  # noqa: S608  # a constant
             tx.execute(
-                "UPDATE messages SET state = 0, token = NULL, lease = NULL, attempts = attempts - 1, redelivered = 1 "  # noqa: S608  # a constant
+                "UPDATE messages SET state = 0, token = NULL, lease = NULL, attempts = attempts - ?, redelivered = 1 "  # noqa: S608  # a constant
                 f"WHERE {NAMED}",
-                (named,),
+                (0 if started else 1, named),
             )
             call(tx, sorted({topic(queue) for _, queue in rows}))
         return _missing(tokens, rows)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
-import socket
 import time
-from collections import deque
 from typing import TYPE_CHECKING, Any
 
 import attrs
 from kombu.transport import virtual
+
+from worker_kernel import LeasingTransport
 
 from .address import Address
 from .channel import SqliteChannel
@@ -21,18 +21,9 @@ from .routing import Routing
 from .wakeup import Waiter, disarm, open_waiter, wait
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from .queues import Delivery
 
 log = logging.getLogger("worker_broker_sqlite")
-
-BATCH = 100
-"""At most so many messages per fetch."""
-SAFETY_NET = 5.0
-"""Seconds after which a sleeping consumer looks anyway: a sender may be killed between its commit and its wake-up."""
-RENEWALS = 3
-"""Renewals per lease."""
 
 
 @attrs.frozen(kw_only=True)
@@ -51,7 +42,7 @@ class TransportStatistics:
     """Messages settled and not written yet."""
 
 
-class Transport(virtual.Transport):  # type: ignore[misc]  # kombu is untyped
+class Transport(LeasingTransport):
     """The embedded broker as a kombu transport.
 
     A message that is fetched is leased, not removed; it comes back when its holder dies, and each delivery has a
@@ -63,7 +54,7 @@ class Transport(virtual.Transport):  # type: ignore[misc]  # kombu is untyped
     """
 
     Channel = SqliteChannel
-    can_parse_url = True  # kombu's own parser takes no options in the query
+    log = log
     default_port = None
     driver_type = "sqlite"
     driver_name = "sqlite"
@@ -88,18 +79,9 @@ class Transport(virtual.Transport):  # type: ignore[misc]  # kombu is untyped
         self.queues = Queues(self.database, lease=self.address.lease)
         self.routing = Routing(self.database)
         self._waiter: Waiter | None = None
-        self._settled: list[Delivery] = []
-        self._inbox: deque[tuple[SqliteChannel, Delivery]] = deque()
-        self._more = True  # whether a fetch might bring something
-        self._next_look = 0.0  # monotonic; when to look again although nobody woke us
         self._next_renewal = 0.0  # monotonic
         self._turn = 0
-        self._woken = False
         self._version = 0  # of the file, where it is polled
-        self._hub: Any = None
-        self._timers: list[Any] = []
-        self._due_timer: Any = None
-        self._pid = os.getpid()
 
     # -- connection -------------------------------------------------------------------------------------------------
 
@@ -130,10 +112,6 @@ class Transport(virtual.Transport):  # type: ignore[misc]  # kombu is untyped
             self._hub = None
             self.database.close()
 
-    def verify_connection(self, connection: Any) -> bool:
-        """Whether the connection is of use to this process."""
-        return self._pid == os.getpid()
-
     def as_uri(self, uri: str, include_password: bool = False, mask: str = "**") -> str:
         """The URL, which holds no password."""
         return uri or f"{self.client.transport_cls}:///{self.client.virtual_host}"
@@ -143,11 +121,6 @@ class Transport(virtual.Transport):  # type: ignore[misc]  # kombu is untyped
         import sqlite3
 
         return sqlite3.sqlite_version
-
-    @property
-    def default_connection_params(self) -> dict[str, object]:
-        """None: a file has neither host nor port."""
-        return {}
 
     # -- driven by a hub --------------------------------------------------------------------------------------------
 
@@ -162,34 +135,21 @@ class Transport(virtual.Transport):  # type: ignore[misc]  # kombu is untyped
         loop.add_reader(waiter.fileno(), self._on_readable)
         loop.on_tick.add(self._on_tick)
         self._timers = [
-            loop.call_repeatedly(self.address.lease / RENEWALS, self.renew),
-            loop.call_repeatedly(waiter.poll_interval or SAFETY_NET, self._on_look),
+            loop.call_repeatedly(self.address.lease / self.RENEWALS, self.renew),
+            loop.call_repeatedly(waiter.poll_interval or self.SAFETY_NET, self._on_look),
         ]
         self.expect_more()
 
     def unregister_from_event_loop(self, connection: Any, loop: Any) -> None:
         """Leave `loop`; what is held stays held, and `drain_events` may take over."""
-        self._hub = None
+        self._leave_hub(loop)
         if self._waiter is not None:
             loop.remove_reader(self._waiter.fileno())
-        loop.on_tick.discard(self._on_tick)
-        for timer in (*self._timers, self._due_timer):
-            if timer is not None:
-                timer.cancel()
-        self._timers, self._due_timer = [], None
 
     def _on_readable(self) -> None:
         if self._waiter is not None:
             self._waiter.drain()
         self._more = True
-
-    def _on_tick(self) -> None:
-        if self._hub is None:
-            return
-        self._take_turn()
-        self.flush()  # what was settled during the delivery must not wait for the next event
-        if self._inbox or (self._more and self._room()):
-            self._nudge()
 
     def _on_look(self) -> None:
         if self._hub is not None and (
@@ -198,25 +158,6 @@ class Transport(virtual.Transport):  # type: ignore[misc]  # kombu is untyped
             self.expect_more()
 
     # -- driven by drain_events -------------------------------------------------------------------------------------
-
-    def drain_events(self, connection: Any, timeout: float | None = None, **_: Any) -> None:
-        """Deliver at least one message, waiting up to `timeout` seconds for it (None: for ever, 0: not at all).
-
-        Renews leases and flushes what was settled before it waits and while it does, also without any consumer.
-
-        Raises:
-            socket.timeout: none came in time, or `wake` was called.
-            DatabaseError: the file does not serve any more.
-        """
-        deadline = None if timeout is None else time.monotonic() + timeout
-        while not self._take_turn():
-            if self._woken:
-                self._woken = False
-                raise socket.timeout("woken")  # noqa: UP041  # kombu's word
-            left = None if deadline is None else deadline - time.monotonic()
-            if left is not None and left <= 0:
-                raise socket.timeout("timed out")  # noqa: UP041  # kombu's word
-            self._sleep(left)
 
     def wake(self) -> None:
         """Make a waiting `drain_events` (or the next one) return early.
@@ -232,7 +173,7 @@ class Transport(virtual.Transport):  # type: ignore[misc]  # kombu is untyped
         if self._woken:  # by a thread that came before there was a waiter
             return
         now = time.monotonic()
-        limits = [SAFETY_NET if timeout is None else timeout]
+        limits = [self.SAFETY_NET if timeout is None else timeout]
         if self._room():
             limits.append(0.0 if self._more else self._next_look - now)
         if self._holds_any():
@@ -245,11 +186,6 @@ class Transport(virtual.Transport):  # type: ignore[misc]  # kombu is untyped
             self._more = True
 
     # -- one turn ---------------------------------------------------------------------------------------------------
-
-    def expect_more(self) -> None:
-        """Note that a fetch might bring something."""
-        self._more = True
-        self._nudge()
 
     def changed(self) -> None:
         """Note that this connection itself has made messages ready: no poll of the file shows that."""
@@ -264,17 +200,17 @@ class Transport(virtual.Transport):  # type: ignore[misc]  # kombu is untyped
 
         def written() -> None:
             del self._settled[: len(settled)]
-            self.refused([delivery for delivery in settled if delivery.token in lost], "settlement")
+            self.refused([delivery for delivery in settled if delivery.tag in lost], "settlement")
 
         with self.database.transaction() as tx:
-            lost = self.queues.settle([delivery.token for delivery in settled])
+            lost = self.queues.settle([delivery.tag for delivery in settled])
             tx.on_commit(written)
 
     def renew(self) -> None:
         """Renew the leases of all that is held. Those that have passed into other hands are logged, once."""
         if self._after_fork():
             return
-        self._next_renewal = time.monotonic() + self.address.lease / RENEWALS
+        self._next_renewal = time.monotonic() + self.address.lease / self.RENEWALS
         for channel in self.channels:
             tokens = [token for token in channel.qos.held if token not in channel.qos.lost]
             if tokens:
@@ -282,40 +218,20 @@ class Transport(virtual.Transport):  # type: ignore[misc]  # kombu is untyped
                 channel.qos.lost |= lost
                 self.refused([channel.qos.held[token] for token in tokens if token in lost], "renewal")
 
-    def settle_later(self, delivery: Delivery) -> None:
-        """Have the next `flush` remove a message for good."""
-        self._settled.append(delivery)
-        if len(self._settled) == 1:
-            self._nudge()  # the hub may be past this tick's flush
-
-    def refused(self, deliveries: Sequence[Delivery], what: str) -> None:
-        """Log that something came too late."""
-        for delivery in deliveries:
-            log.warning(
-                "refused a late %s of message %s of queue %s: its lease of %g s had run out, and it is in other hands",
-                what,
-                name(delivery),
-                delivery.queue,
-                self.address.lease,
-            )
+    def name(self, delivery: Delivery) -> str:
+        """How the log calls a message."""
+        return name(delivery)
 
     def release(self, channel: SqliteChannel) -> None:
         """Flush, and hand back what `channel` holds, because it closes."""
-        self._inbox = deque(item for item in self._inbox if item[0] is not channel)
-        if self._after_fork():
-            return
         with self.database.transaction():
-            self.flush()
-            channel.qos.restore_unacked_once()
+            super().release(channel)
 
     def statistics(self) -> TransportStatistics:
         """What is in hand at this moment."""
         return TransportStatistics(
             path=self.address.path,
-            held=sum(len(channel.qos.held) for channel in self.channels),
-            lost=sum(len(channel.qos.lost) for channel in self.channels),
-            undelivered=len(self._inbox),
-            unflushed=len(self._settled),
+            **self.counts(),
         )
 
     def _take_turn(self) -> bool:
@@ -331,13 +247,13 @@ class Transport(virtual.Transport):  # type: ignore[misc]  # kombu is untyped
         """Flush and fetch, in one transaction where both have something to do."""
         if time.monotonic() >= self._next_look:
             self._more = True
-        channels = [channel for channel in self.channels if channel.active_queues and channel.qos.can_consume()]
+        channels = self._hungry()
         if not (self._more and channels):
             self.flush()
             return
         waiter = self._own_waiter()
         if not self._holds_any():
-            self._next_renewal = time.monotonic() + self.address.lease / RENEWALS
+            self._next_renewal = time.monotonic() + self.address.lease / self.RENEWALS
         batches = []
         with self.database.transaction():
             self.flush()
@@ -345,7 +261,7 @@ class Transport(virtual.Transport):  # type: ignore[misc]  # kombu is untyped
                 queues = channel.active_queues
                 first = self._turn % len(queues)  # each queue in turn gets to be the first
                 room = channel.qos.can_consume_max_estimate()
-                limit = BATCH if room is None else min(room, BATCH)
+                limit = self.BATCH if room is None else min(room, self.BATCH)
                 batch = self.queues.fetch(queues[first:] + queues[:first], limit, waiter=waiter.name)
                 batches.append((channel, batch))
         self._turn += 1
@@ -357,37 +273,8 @@ class Transport(virtual.Transport):  # type: ignore[misc]  # kombu is untyped
         self._look_again(min((b.next_due for _, b in batches if b.next_due is not None), default=None))
 
     def _look_again(self, moment: float | None) -> None:
-        delay = SAFETY_NET if moment is None else min(SAFETY_NET, max(moment - time.time(), 0.0) + 0.001)
-        self._next_look = time.monotonic() + delay
-        if self._hub is not None:
-            if self._due_timer is not None:
-                self._due_timer.cancel()
-                self._due_timer = None
-            if delay < SAFETY_NET:
-                self._due_timer = self._hub.call_later(delay, self.expect_more)
-
-    def _deliver_inbox(self) -> bool:
-        delivered = False
-        while self._inbox:
-            channel, delivery = self._inbox.popleft()
-            if delivery.token in channel.qos.lost:
-                channel.qos.drop(delivery.token)
-                continue
-            callback = channel.callbacks.get(delivery.queue)
-            if callback is None:
-                channel.hand_back([delivery.token])  # cancelled between fetch and delivery
-                continue
-            message = channel.receive(delivery)
-            if message is not None:
-                delivered = True
-                callback(message)
-        return delivered
-
-    def _room(self) -> bool:
-        return any(channel.active_queues and channel.qos.can_consume() for channel in self.channels)
-
-    def _holds_any(self) -> bool:
-        return any(channel.qos.held for channel in self.channels)
+        delay = self.SAFETY_NET if moment is None else min(self.SAFETY_NET, max(moment - time.time(), 0.0) + 0.001)
+        self._look_in(delay, self.expect_more)
 
     def _nudge(self) -> None:
         if self._hub is not None and self._waiter is not None:
@@ -403,18 +290,7 @@ class Transport(virtual.Transport):  # type: ignore[misc]  # kombu is untyped
             self._waiter = open_waiter(self.address.path)
         return self._waiter
 
-    def _after_fork(self) -> bool:
-        """Forget, in a forked child, what is the parent's; whether this is one that had something to forget."""
-        if self._pid == os.getpid():
-            return False
-        self._pid = os.getpid()
-        self._settled.clear()
-        self._inbox.clear()
-        for channel in self.channels:
-            channel.qos.held.clear()
-            channel.qos.lost.clear()
+    def _forget_after_fork(self) -> None:
         if self._waiter is not None:
             self._waiter.close()
             self._waiter = None
-        self._more = True
-        return True

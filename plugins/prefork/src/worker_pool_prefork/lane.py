@@ -1,0 +1,262 @@
+"""The fast lane of a child: one job at a time, in its main thread, where signals reach it."""
+
+from __future__ import annotations
+
+import json
+import logging
+import queue
+import signal
+import sys
+import threading
+import time
+from types import FrameType
+from typing import Any
+
+from worker_kernel import (
+    Failure,
+    Job,
+    JobKilled,
+    KernelBug,
+    Outcome,
+    OutcomeKind,
+    Raised,
+    SoftTimeLimitExceeded,
+    UnsupportedOption,
+)
+
+from .frames import FrameKind, Word, frame, outcome_to_news
+from .link import Link
+from .orders import Equipment, Orders
+from .page import JOURNAL_SIZE, Page
+from .places import describe_place, name_process
+
+log = logging.getLogger("worker_pool_prefork")
+
+FLUSH_AT = JOURNAL_SIZE // 2
+"""Bytes of finished jobs after which the worker is told, even though more jobs wait here."""
+LOOK_EVERY = 0.25
+"""Seconds between two looks at where a task's code is."""
+_NOTHING = object()
+
+
+class FastLane:
+    """Runs jobs one after the other in the main thread. See `Lane` for which method belongs to which thread.
+
+    The worker enforces the limits: it names a job on the page and sends a signal, SIGUSR1 for the soft limit, SIGTERM
+    to end the job. The handler raises only if that job's call goes on. A task that swallows what ends it has no other
+    ending for that; one that does not end is ended with its process, by the worker.
+
+    What ends is written into the page's journal, which outlives the process, and told in one frame as soon as nothing
+    waits, at the latest by the next tick of the control thread.
+    """
+
+    def __init__(self, link: Link, page: Page, equipment: Equipment, orders: Orders) -> None:
+        self._link, self._page, self._orders = link, page, orders
+        self._equipment = equipment
+        self._app = equipment.app
+        self._jobs: queue.SimpleQueue[tuple[int, bytes] | None] = queue.SimpleQueue()
+        self._journal = threading.Lock()
+        self._main = threading.get_ident()
+        self._open = 0
+        """The number of the job whose call goes on; 0: nothing may be raised."""
+        self._sent: set[str] = set()
+        self._kill: JobKilled | None = None
+        self._job: Job | None = None
+        self._announced = 0
+        self._next_look = 0.0
+        self._shown = ""
+
+    # -- the main thread
+
+    def serve(self) -> None:
+        """See `Lane.serve`."""
+        signal.signal(signal.SIGUSR1, self._on_soft_limit)
+        signal.signal(signal.SIGTERM, self._on_kill)
+        index = self._orders.slots[0]
+        _hook(self._equipment.slot_start, index)
+        while (entry := self._next()) is not None:
+            self._work(*entry)
+        self._flush()
+        _hook(self._equipment.slot_end, index)
+
+    def _next(self) -> tuple[int, bytes] | None:
+        if self._jobs.empty():
+            self._flush()
+        return self._jobs.get()
+
+    def _work(self, number: int, data: bytes) -> None:
+        started = time.monotonic()
+        self._page.begin(number, started)
+        outcome = self._perform(number, data)
+        self._job = None
+        spent = time.monotonic() - started
+        told = [Word.FINISHED, number, started, spent, outcome_to_news(outcome)]
+        news = json.dumps(told, separators=(",", ":")).encode()
+        with self._journal:
+            try:
+                full = self._page.end(news) > FLUSH_AT
+            except ValueError:  # it is full, or this alone is too long for it
+                self._flush_locked()
+                self._link.send(frame(FrameKind.NEWS, b"[" + news + b"]"))
+                self._page.end_told()
+                return
+        if full:
+            self._flush()
+
+    def _perform(self, number: int, data: bytes) -> Outcome:
+        """Run one job. Never raises, and no signal raises anything once the job's call is over."""
+        value: object = _NOTHING
+        raised: BaseException | None = None
+        job: Job | None = None
+        self._kill = None
+        self._sent.clear()
+        try:
+            self._job = job = self._app.job_from_frame(data)
+            _refuse_async(job)
+            job.prepare()
+            # Two signals can arrive, each at any bytecode, also while the window is closed: one layer more than that.
+            try:
+                try:
+                    try:
+                        self._open = number
+                        self._raise_what_came_early(number)
+                        value = job.call()
+                    finally:
+                        self._open = 0
+                finally:
+                    self._open = 0
+            finally:
+                self._open = 0
+        except BaseException as exc:  # noqa: BLE001  (SystemExit and the like fail the task only)
+            raised = exc
+        error = self._kill or (raised if value is _NOTHING else None)
+        if job is None:
+            return _unfinished("", error)
+        ending = value if error is None else Raised(error)
+        raised = error = None  # an exception's traceback holds this frame: leave no cycle
+        try:
+            return job.finish(ending)
+        except BaseException as exc:  # a store's failure must not take the slot with it
+            log.exception("task %s[%s] ended, but could not be finished", job.task, job.id)
+            return _unfinished(job.id, exc)
+
+    # -- signals, in the main thread
+
+    def _on_soft_limit(self, signum: int, at: FrameType | None) -> None:
+        number, limit = self._page.soft_for
+        if number and number == self._open and not self._sent:
+            self._sent.add("soft")
+            self._page.mark_raised(number)
+            raise SoftTimeLimitExceeded(limit)
+
+    def _on_kill(self, signum: int, at: FrameType | None) -> None:
+        """End the job that the page names. A signal from anybody else is for the worker to act on, not for a child."""
+        number, reason, limit = self._page.kill_for
+        if number and number == self._open and "kill" not in self._sent:
+            self._sent.add("kill")
+            self._page.mark_raised(number)
+            self._kill = JobKilled(reason.word, limit or None)
+            raise self._kill
+
+    def _raise_what_came_early(self, number: int) -> None:
+        """Raise what was asked for while the job was being prepared."""
+        if self._page.kill_for[0] == number:
+            self._on_kill(0, None)
+        if self._page.soft_for[0] == number:
+            self._on_soft_limit(0, None)
+
+    # -- the control thread
+
+    def submit(self, number: int, job: bytes) -> None:
+        """See `Lane.submit`."""
+        self._jobs.put((number, job))
+
+    def take_back(self, numbers: frozenset[int]) -> list[int]:
+        """See `Lane.take_back`."""
+        kept: list[tuple[int, bytes] | None] = []
+        returned: list[int] = []
+        while True:
+            try:
+                entry = self._jobs.get_nowait()
+            except queue.Empty:
+                break
+            if entry is None or (numbers and entry[0] not in numbers):
+                kept.append(entry)
+            else:
+                returned.append(entry[0])
+        for entry in kept:
+            self._jobs.put(entry)
+        return returned
+
+    def order(self, word: str, arguments: list[Any]) -> None:
+        """See `Lane.order`: there is no inner pool.
+
+        Raises:
+            KernelBug: always.
+        """
+        raise KernelBug(f"a child with one slot was told {word!r} {arguments}")
+
+    def tick(self) -> bool:
+        """See `Lane.tick`."""
+        current = self._page.current
+        self._flush()
+        now = time.monotonic()
+        if current and current == self._page.current:
+            if current != self._announced:
+                self._announced = current
+                self._next_look = 0.0
+                self._link.tell([Word.ACCEPTED, current, self._page.started, 0])
+            if now >= self._next_look:
+                self._look(now)
+        elif not current and self._jobs.empty():
+            self._show("idle")
+            return False
+        return True
+
+    def _look(self, now: float) -> None:
+        self._next_look = now + LOOK_EVERY
+        job = self._job
+        at = sys._current_frames().get(self._main)  # noqa: SLF001  (documented, if oddly named)
+        if job is not None and at is not None:
+            self._page.note_place(describe_place(at))
+            self._show(f"{job.task}[{job.id}]")
+
+    def _show(self, state: str) -> None:
+        if state != self._shown:
+            self._shown = state
+            name_process(self._orders.title, self._orders.slots, state)
+
+    def quit(self) -> None:
+        """See `Lane.quit`."""
+        self._jobs.put(None)
+
+    # -- both
+
+    def _flush(self) -> None:
+        with self._journal:
+            self._flush_locked()
+
+    def _flush_locked(self) -> None:
+        news = self._page.journal
+        if news:
+            self._link.send(frame(FrameKind.NEWS, b"[" + news + b"]"))
+            self._page.clear_journal()
+
+
+def _refuse_async(job: Job) -> None:
+    if job.is_async:
+        raise UnsupportedOption(f"task {job.task!r} is async def, and this pool runs plain functions only")
+
+
+def _unfinished(job_id: str, error: BaseException | None) -> Outcome:
+    failure = None if error is None else Failure.of(error)
+    return Outcome(job_id=job_id, kind=OutcomeKind.FAILED, failure=failure)
+
+
+def _hook(hook: Any, index: int) -> None:
+    if hook is None:
+        return
+    try:
+        hook(index)
+    except BaseException:  # a hook that calls sys.exit must not take the child with it
+        log.exception("a hook of slot %d raised", index)

@@ -1,0 +1,51 @@
+"""Forks children from the worker: fast, and only safe as long as no other thread holds a lock that they need."""
+
+from __future__ import annotations
+
+import logging
+import os
+
+from billiard.context import ForkProcess
+
+from ..child import Ends, let_go, run
+from ..orders import Equipment, Orders
+from ..reactor import Reactor
+from .launcher import Birth, Exit, reap
+
+log = logging.getLogger("worker_pool_prefork")
+
+
+class ForkLauncher:
+    """Children have the worker's memory, application included, as it is when they are forked.
+
+    They are forked by the thread that turns the reactor, which lives as long as they do: they are killed when it ends.
+    """
+
+    def __init__(self, reactor: Reactor, equipment: Equipment) -> None:
+        self._reactor = reactor
+        self._equipment = equipment
+
+    def launch(self, orders: Orders, ends: Ends, birth: Birth) -> None:
+        """See `Launcher.launch`."""
+        process = ForkProcess(target=self._child, args=(ends, orders), name=f"{orders.title}-child-{orders.index}")
+        process.start()
+        birth.spawned(process.pid)
+
+        def exited(ending: Exit) -> None:
+            process._popen.returncode = os.waitstatus_to_exitcode(ending.status)  # noqa: SLF001  (reaped here, not by it)
+            process._popen.close()  # noqa: SLF001
+            process.join(0)
+            birth.exited(ending)
+
+        reap(self._reactor, process.pid, exited)
+
+    def _child(self, ends: Ends, orders: Orders) -> None:
+        let_go(ends.all)
+        os._exit(run(ends, orders, lambda _: self._equipment))
+
+    def renew(self) -> None:
+        """See `Launcher.renew`: what is forked has the worker's own code."""
+        log.warning("start method fork: the new children run the code that the worker was started with")
+
+    def close(self) -> None:
+        """See `Launcher.close`."""

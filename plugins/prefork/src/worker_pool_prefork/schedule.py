@@ -1,0 +1,124 @@
+"""Which child gets which job, and how many at a time."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+
+from .entry import Entry
+from .host import Host
+
+SMALL = 0.005
+"""Seconds: tasks that take less on average are sent several at a time."""
+BATCH = 32
+"""Jobs that a child of one slot may have at a time, the one that runs included."""
+PATIENCE = 0.02
+"""Seconds that the first job of a child may run before what waits behind it is asked back for an idle child."""
+_SAMPLES = 3
+"""Runs of a task before its time counts as known."""
+_WEIGHT = 0.2
+"""Of the latest run in the average."""
+
+
+class Costs:
+    """How long each task takes, on average of late."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[int, float]] = {}
+
+    def learn(self, task: str, seconds: float) -> None:
+        """A run of a task took so long."""
+        runs, average = self._known.get(task, (0, seconds))
+        self._known[task] = (runs + 1, average + _WEIGHT * (seconds - average))
+
+    def small(self, task: str) -> bool:
+        """Whether a task is known to be small."""
+        runs, average = self._known.get(task, (0, 0.0))
+        return runs >= _SAMPLES and average < SMALL
+
+
+class Schedule:
+    """The jobs that wait, and the rule by which they are given out: first in, first out, reports ahead of runs.
+
+    *fair*: a job goes where a slot is free. *fast*: a child of one slot may have up to `BATCH` jobs, in frames of as
+    many. *adaptive*: fast for tasks that are known to be small, else fair. A child with several slots is always fair.
+    """
+
+    def __init__(self, strategy: str) -> None:
+        """Args: ``strategy`` is ``fair``, ``fast`` or ``adaptive``."""
+        self.strategy = strategy
+        self.costs = Costs()
+        self.waiting: deque[Entry] = deque()
+        """In the order in which they are to be given out."""
+
+    def put(self, entry: Entry) -> None:
+        """A job comes in."""
+        if entry.job.is_report:
+            self.waiting.appendleft(entry)  # a fate that is decided waits for nobody
+        else:
+            self.waiting.append(entry)
+
+    def put_back(self, entries: Iterable[Entry]) -> None:
+        """Jobs come back from a child that has not started them: they are next, in their order."""
+        self.waiting.extendleft(sorted(entries, key=lambda entry: -entry.number))
+
+    def give_out(self, hosts: list[Host], allowance: Callable[[Host], int]) -> None:
+        """Give jobs to children, as long as there are both.
+
+        Args:
+            hosts: those that take jobs.
+            allowance: how many more runs a child may be given before it is replaced.
+        """
+        progress = True
+        while self.waiting and progress:
+            progress = False
+            for host in sorted(hosts, key=lambda host: len(host.entries) / host.slots):
+                batch = self._batch(host, allowance(host), len(hosts))
+                if batch:
+                    host.dispatch(batch)
+                    progress = True
+                if not self.waiting:
+                    return
+
+    def _batch(self, host: Host, allowed: int, hosts: int) -> list[Entry]:
+        """Take what goes to this child now."""
+        if allowed <= 0 or not self.waiting:
+            return []
+        if host.slots > 1 or not self._is_small(self.waiting[0]):
+            room = min(host.room, allowed, 1 if host.slots == 1 else max(1, len(self.waiting) // hosts))
+            return [self.waiting.popleft() for _ in range(min(room, len(self.waiting)))] if room > 0 else []
+        if host.room <= 0 and not host.entries:
+            return []  # the child that it replaces still works
+        if len(host.entries) > BATCH // 2 or not all(self._is_small(entry) for entry in host.entries.values()):
+            return []
+        share = max(1, -(-len(self.waiting) // hosts))
+        most = min(BATCH - len(host.entries), allowed, share)
+        batch: list[Entry] = []
+        while len(batch) < most and self.waiting and self._is_small(self.waiting[0]):
+            batch.append(self.waiting.popleft())
+        return batch
+
+    def _is_small(self, entry: Entry) -> bool:
+        if self.strategy == "fast":
+            return True
+        return self.strategy == "adaptive" and self.costs.small(entry.job.task)
+
+    def overdue(self, hosts: list[Host], now: float) -> tuple[Host | None, float]:
+        """Find a child whose first job runs long while others wait behind it, and some other child is idle.
+
+        Returns:
+            The child that is to be asked; and, where there is none yet, the seconds after which to look again, 0:
+            there is nothing to look for.
+        """
+        if self.waiting or not any(host.takes_jobs and not host.entries for host in hosts):
+            return None, 0.0
+        soonest = 0.0
+        for host in hosts:
+            if host.slots > 1 or len(host.entries) < 2 or host.asked_back:
+                continue
+            first = next(iter(host.entries.values()))
+            runs = now - (first.started or first.since)
+            if runs >= PATIENCE:
+                return host, 0.0
+            soonest = min(soonest or PATIENCE, PATIENCE - runs)
+        return None, soonest
