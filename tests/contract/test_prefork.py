@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from worker_hub.hub import KombuHub
 from worker_hub.timers import HeapTimers
 from worker_kernel.clock import SystemClock
@@ -10,12 +12,21 @@ from worker_kernel.testing import OnHub, PoolContract
 from worker_pool_prefork.pool import PreforkPool
 
 
+@pytest.fixture(autouse=True)
+def children_are_not_traced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test starts processes of its own: measuring them would take longer than the tests."""
+    for name in ("COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.mark.long
 class TestForked(PoolContract):
     pool_path = "worker_pool_prefork.pool:PreforkPool"
     capabilities = PreforkPool.capabilities
     options = {"worker_pool_start_method": "fork"}
 
 
+@pytest.mark.long
 class TestSpawned(PoolContract):
     pool_path = "worker_pool_prefork.pool:PreforkPool"
     capabilities = PreforkPool.capabilities

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import _thread
 import faulthandler
 import logging
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
+import attrs
 import pytest
 
 from worker_kernel.clock import SystemClock
 from worker_kernel.deadlines import Deadlines, NativeBackstop
+from worker_kernel.native import THREADS, LocklessLogger
+from worker_kernel.native import Native as NativeThreads
 from worker_kernel.testing import FakeClock
 
 PATIENCE = 20.0
@@ -209,23 +213,69 @@ def test_only_code_that_holds_the_gil_past_a_guarded_deadline_ends_the_process(c
     assert ("overslept" in done.stderr) is ends
 
 
-@pytest.fixture
-def unpolled(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
-    """Count how often a condition's wait returns."""
-    waits: list[float | None] = []
-    real = threading.Condition.wait
+class Bell:
+    """A lock that counts how often somebody waited for it with a time limit, or for ever."""
 
-    def wait(self: threading.Condition, timeout: float | None = None) -> bool:
-        waits.append(timeout)
-        return real(self, timeout)
+    def __init__(self, waits: list[float]) -> None:
+        self._lock = threading.Lock()
+        self._waits = waits
 
-    monkeypatch.setattr(threading.Condition, "wait", wait)
-    return lambda: len(waits)
+    def acquire(self, blocking: bool = True, timeout: float = -1, /) -> bool:
+        self._waits.append(timeout)
+        return self._lock.acquire(blocking, timeout)
+
+    def release(self) -> None:
+        self._lock.release()
+
+    def locked(self) -> bool:
+        return self._lock.locked()
+
+    def __enter__(self) -> bool:
+        return self._lock.__enter__()
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._lock.release()
 
 
-def test_waiting_for_a_far_deadline_does_not_poll(deadlines: Deadlines, unpolled: Callable[[], int]) -> None:
+def test_waiting_for_a_far_deadline_does_not_poll() -> None:
+    waits: list[float] = []
+    deadlines = Deadlines(SystemClock(), name="patient", native=attrs.evolve(THREADS, lock=lambda: Bell(waits)))
     woken = threading.Event()
     deadlines.at(soon(3600), lambda: None)
     deadlines.at(soon(0.2), woken.set)
     assert woken.wait(PATIENCE)
-    assert unpolled() < 10
+    deadlines.stop()
+    assert len(waits) < 10
+
+
+def test_a_watchdog_of_raw_threads_calls_and_ends() -> None:
+    raw = NativeThreads.raw(
+        start_new_thread=_thread.start_new_thread, allocate_lock=_thread.allocate_lock, get_ident=_thread.get_ident
+    )
+    deadlines = Deadlines(SystemClock(), name="raw", native=raw)
+    seen: list[int] = []
+    woken = threading.Event()
+    deadlines.at(soon(0.01), lambda: seen.append(threading.get_ident()))
+    deadlines.at(soon(0.02), woken.set)
+    assert woken.wait(PATIENCE)
+    deadlines.stop()
+    deadlines.stop()
+    assert seen
+    assert seen[0] != threading.get_ident()
+
+
+def test_a_lockless_logger_logs_while_another_thread_has_the_handler_s_lock(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    log = LocklessLogger("worker_kernel.limits")
+    with caplog.at_level(logging.WARNING, "worker_kernel.limits"):
+        caplog.handler.acquire()
+        try:
+            thread = threading.Thread(target=log.warning, args=("said %s", "aside"))
+            thread.start()
+            thread.join(PATIENCE)
+            assert not thread.is_alive()
+        finally:
+            caplog.handler.release()
+        log.info("not enabled")
+    assert [record.getMessage() for record in caplog.records] == ["said aside"]

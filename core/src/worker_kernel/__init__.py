@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .application import Application, BrokerInfo, Envelope, Fence, TaskOptions
     from .blueprint import Blueprint
+    from .books import SlotWorker
     from .bootrecord import Booted, BootRecord
     from .bootsteps import BlueprintName, Step, StepContext, StepSpec
     from .capabilities import Capabilities, Effect, Fitness, Stuck, Support
@@ -58,6 +59,8 @@ if TYPE_CHECKING:
         UsageError,
         WorkerLostError,
     )
+    from .greenpool import GreenPool
+    from .greens import Green, Greenlet, GreenRun, Joinable, Pulse
     from .hookspecs import (
         CONTRACT,
         AutoscalePolicySpec,
@@ -99,7 +102,9 @@ if TYPE_CHECKING:
     from .loop import Consumer, Drive, LoopSpec, StopMode, StopRequest
     from .loopcalls import LoopCalls
     from .markings import ATTEMPTS_HEADER, QUARANTINE_HEADER, QUARANTINE_SUFFIX, QUARANTINED_AT_HEADER
+    from .native import Native, NativeLock
     from .outcome import Failure, Outcome, OutcomeKind
+    from .patching import patch
     from .platforms import Platform
     from .plugins.hooks import Hooks, implements
     from .plugins.loading import Plugins
@@ -115,12 +120,14 @@ if TYPE_CHECKING:
         SlotStatistics,
     )
     from .settings import Layer, Setting, Settings, Source, Value
+    from .slotpool import Server, SlotPool
     from .slots import Slots, Ticket
     from .status import Status, WorkerState
     from .tasks.app import App
     from .tasks.chords import ChordPart, JoinedChord
     from .tasks.results import AsyncResult, ResultStore
     from .tasks.task import Task
+    from .upkeep import Upkeep
     from .worker import Worker
 
 _HOMES = {
@@ -273,6 +280,19 @@ _HOMES = {
     "QUARANTINED_AT_HEADER": ".markings",
     "QUARANTINE_HEADER": ".markings",
     "QUARANTINE_SUFFIX": ".markings",
+    "SlotPool": ".slotpool",
+    "Server": ".slotpool",
+    "SlotWorker": ".books",
+    "GreenPool": ".greenpool",
+    "Green": ".greens",
+    "GreenRun": ".greens",
+    "Greenlet": ".greens",
+    "Joinable": ".greens",
+    "Pulse": ".greens",
+    "Native": ".native",
+    "NativeLock": ".native",
+    "Upkeep": ".upkeep",
+    "patch": ".patching",
     "Worker": ".worker",
 }
 
@@ -314,12 +334,17 @@ __all__ = [
     "Finished",
     "Fitness",
     "GraphError",
+    "Green",
+    "GreenPool",
+    "GreenRun",
+    "Greenlet",
     "Hooks",
     "Hub",
     "HubScope",
     "Ignore",
     "Job",
     "JobKilled",
+    "Joinable",
     "JoinedChord",
     "KernelBug",
     "KernelError",
@@ -336,6 +361,8 @@ __all__ = [
     "MemoryLimitExceeded",
     "MessageInvalid",
     "MissingRequirement",
+    "Native",
+    "NativeLock",
     "OptionNeedsStep",
     "OptionRefused",
     "Outcome",
@@ -355,6 +382,7 @@ __all__ = [
     "PoolListener",
     "PoolSpec",
     "PoolStatistics",
+    "Pulse",
     "Raised",
     "Reject",
     "Resized",
@@ -362,11 +390,14 @@ __all__ = [
     "ResultStoreSpec",
     "Retry",
     "Run",
+    "Server",
     "Setting",
     "Settings",
     "SettingsError",
     "Slot",
+    "SlotPool",
     "SlotStatistics",
+    "SlotWorker",
     "Slots",
     "SoftTimeLimitExceeded",
     "Source",
@@ -397,6 +428,7 @@ __all__ = [
     "TransportSpec",
     "Unsupported",
     "UnsupportedOption",
+    "Upkeep",
     "UsageError",
     "Value",
     "Worker",
@@ -427,6 +459,7 @@ __all__ = [
     "kernel_worker_ready",
     "kernel_worker_stopped",
     "kernel_worker_stopping",
+    "patch",
 ]
 
 

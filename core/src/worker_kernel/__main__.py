@@ -21,8 +21,10 @@ def main() -> None:
         sys.exit(probe.main(arguments[1:]))
     from pathlib import Path
 
-    from .patching import patch_for
+    from .patching import EXECUTED_AGAIN, patch_for
 
+    again = EXECUTED_AGAIN in os.environ
+    os.environ.pop(EXECUTED_AGAIN, None)  # what this process starts in its turn may do the same
     failure: Exception | None = None
     patched = ""
     try:
@@ -31,7 +33,7 @@ def main() -> None:
         failure = exc
     from .cli.main import run
 
-    sys.exit(run(arguments, patched=patched, failure=failure))
+    sys.exit(run(arguments, patched=patched, again=again, failure=failure))
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from .clock import Clock
+from .native import THREADS, Native
 
 log = logging.getLogger("worker_kernel.limits")
 
@@ -93,23 +94,35 @@ class Deadlines:
     alone leaves it be, so that short jobs one after the other do not set a native timer each.
     """
 
-    def __init__(self, clock: Clock, *, name: str, backstop: Backstop | None = None) -> None:
-        """Args: ``name`` is the thread's; ``backstop`` None guards nothing."""
+    def __init__(self, clock: Clock, *, name: str, backstop: Backstop | None = None, native: Native = THREADS) -> None:
+        """Make an empty list.
+
+        Args:
+            clock: the time of the deadlines.
+            name: the thread's.
+            backstop: what guards; None guards nothing.
+            native: what the thread is made of.
+        """
         self._clock = clock
         self._name = name
         self._backstop = backstop
-        self._changed = threading.Condition(threading.Lock())
+        self._native = native
+        self._lock = native.lock()
+        self._bell = native.lock()
+        """Taken, but for a moment: whoever gives it back wakes the thread."""
+        self._bell.acquire()
         self._order = itertools.count()
         self._heap: list[tuple[float, int, Deadline]] = []
         self._guarded: list[tuple[float, int, Deadline]] = []
         self._cancelled = 0
-        self._thread: threading.Thread | None = None
+        self._join: Callable[[], None] | None = None
+        self._thread = 0
         self._stopped = False
 
     def at(self, when: float, action: Callable[[], object], *, guarded: bool = False) -> Deadline:
         """Call ``action()`` at ``when``, a time of the clock; ``inf``, or a time after `stop`, never comes."""
         deadline = Deadline(self, when, action)
-        with self._changed:
+        with self._lock:
             if self._stopped or when == float("inf"):
                 deadline._take()  # noqa: SLF001
                 return deadline
@@ -117,32 +130,35 @@ class Deadlines:
             heapq.heappush(self._heap, entry)
             if guarded:
                 heapq.heappush(self._guarded, entry)
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
-                self._thread.start()
+            if self._join is None:
+                self._join = self._native.start(self._run, self._name)
             elif self._heap[0] is entry:
-                self._changed.notify()
+                self._ring()
         return deadline
 
     def cover(self) -> None:
         """Bring the backstop in line with the guarded deadlines that are pending now."""
-        with self._changed:
+        with self._lock:
             self._cover()
 
     def stop(self) -> None:
         """Make no more calls, wait for one that is being made, and guard nothing. Idempotent."""
-        with self._changed:
+        with self._lock:
             self._stopped = True
             self._heap.clear()
             self._guarded.clear()
             self._cover()
-            self._changed.notify()
-            thread = self._thread
-        if thread is not None and thread is not threading.current_thread():
-            thread.join()
+            self._ring()
+            join = self._join
+        if join is not None and self._thread != self._native.ident():
+            join()
+
+    def _ring(self) -> None:
+        if self._bell.locked():  # else it rings already; nobody else gives it back meanwhile, since we have the lock
+            self._bell.release()
 
     def _forget(self, deadline: Deadline) -> None:
-        with self._changed:
+        with self._lock:
             if deadline._take() is None:  # noqa: SLF001
                 return
             self._cancelled += 1
@@ -160,6 +176,7 @@ class Deadlines:
         self._backstop.cover(self._guarded[0][0] if self._guarded else None)
 
     def _run(self) -> None:
+        self._thread = self._native.ident()
         while (action := self._next()) is not None:
             try:
                 action()
@@ -168,8 +185,10 @@ class Deadlines:
 
     def _next(self) -> Callable[[], object] | None:
         """Sleep until a call is due and return it; None: stopped."""
-        with self._changed:
-            while not self._stopped:
+        while True:
+            with self._lock:
+                if self._stopped:
+                    return None
                 delay = self._heap[0][0] - self._clock.monotonic() if self._heap else None
                 if delay is not None and delay <= 0:
                     action = heapq.heappop(self._heap)[2]._take()  # noqa: SLF001
@@ -178,5 +197,4 @@ class Deadlines:
                     self._cancelled = max(0, self._cancelled - 1)
                     continue
                 self._cover()
-                self._changed.wait(None if delay is None else min(delay, threading.TIMEOUT_MAX))
-            return None
+            self._bell.acquire(True, -1.0 if delay is None else min(delay, threading.TIMEOUT_MAX))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections import deque
 from collections.abc import Callable
 
@@ -63,7 +62,7 @@ class PoolInbox:
     def __init__(self) -> None:
         self._events: deque[PoolEvent] = deque()
         self._wake: Callable[[], None] = _nobody
-        self._woken = threading.Event()
+        self._woken = False  # a plain flag: in a patched process an event is no business of other threads
 
     def bind(self, wake: Callable[[], None]) -> None:
         """Say how to wake whoever takes. ``wake`` must be callable from any thread."""
@@ -71,7 +70,7 @@ class PoolInbox:
 
     def take(self) -> list[PoolEvent]:
         """Return everything told since the last call."""
-        self._woken.clear()
+        self._woken = False
         events = []
         while self._events:
             events.append(self._events.popleft())
@@ -99,8 +98,8 @@ class PoolInbox:
     def _tell(self, event: PoolEvent) -> None:
         self._events.append(event)
         # Set before waking: a second teller may then skip the wake-up, because the first one's is still to come.
-        if not self._woken.is_set():
-            self._woken.set()
+        if not self._woken:
+            self._woken = True
             self._wake()
 
 

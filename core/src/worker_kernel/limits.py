@@ -25,6 +25,7 @@ from .clock import Clock
 from .deadlines import Deadline, Deadlines, NativeBackstop
 from .errors import JobKilled, SoftTimeLimitExceeded, TaskRevoked, TimeLimitExceeded, UnsupportedOption, WorkerLostError
 from .job import Job, Raised
+from .native import THREADS, Native, NativeLock
 from .outcome import Failure, Outcome, OutcomeKind
 from .pool import CancelHow, PoolConfig, Slot
 
@@ -62,7 +63,7 @@ class Run(abc.ABC):
         self.since = clock.wall()
         """Seconds since the epoch at which the job started."""
         self._clock = clock
-        self._lock = threading.Lock()
+        self._lock: NativeLock = threading.Lock()
         self._phase = _Phase.NEW
         self._open = False
         self._closed = False
@@ -302,6 +303,12 @@ class ThreadRun(Run):
             pass
 
 
+def limit_deadlines(config: PoolConfig, native: Native = THREADS) -> Deadlines:
+    """Return deadlines for limits, of which those that must not be missed end the process where no Python runs."""
+    backstop = NativeBackstop(config.clock, margin=config.limit_grace + _BACKSTOP_MARGIN)
+    return Deadlines(config.clock, name="worker-limits", backstop=backstop, native=native)
+
+
 class Limits:
     """Ends runs when their time has come: raises the soft limit, then the hard one, then finds them stuck.
 
@@ -315,6 +322,7 @@ class Limits:
         stuck: Callable[[Run, JobKilled], None],
         *,
         deadlines: Deadlines | None = None,
+        log: logging.Logger = log,
     ) -> None:
         """Make the limits of one pool.
 
@@ -322,14 +330,15 @@ class Limits:
             config: limits, grace and clock.
             stuck: called on the watchdog thread for a run that has not ended within ``limit_grace`` of being killed.
                 It is to `Run.abandon` it and, if that succeeds, to report it.
-            deadlines: for tests; by default one with a native backstop.
+            deadlines: what calls at the given times; by default one of its own, with a native backstop.
+            log: where what cannot be delivered is told, from the thread of the deadlines.
         """
         self._config = config
         self._clock = config.clock
         self._stuck = stuck
         self._running = 0
-        backstop = NativeBackstop(config.clock, margin=config.limit_grace + _BACKSTOP_MARGIN)
-        self._deadlines = deadlines or Deadlines(config.clock, name="worker-limits", backstop=backstop)
+        self._log = log
+        self._deadlines = deadlines or limit_deadlines(config)
         self._lock = threading.Lock()
 
     def begin(self, run: Run) -> None:
@@ -389,7 +398,7 @@ class Limits:
 
     def _look_after_soft(self, run: Run, limit: float) -> None:
         if run.undelivered:
-            log.warning(
+            self._log.warning(
                 "soft time limit of %g s is undeliverable to task %s[%s] for now: it is in a call that runs no "
                 "Python, and is told when that returns",
                 limit,

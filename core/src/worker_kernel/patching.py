@@ -8,21 +8,29 @@ line looks for the pool with nothing but the standard library, runs the entry po
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
 from . import configfile
+from .earlyimports import Snapshot
 
 GROUP = "worker_kernel.patches"
 VARIABLE = "KERNEL_WORKER_POOL"
+PROCESSES_VARIABLE = "KERNEL_WORKER_PROCESSES"
+PROCESSES_KEY = "worker_processes"
 KEY = "worker_pool"
+EXECUTED_AGAIN = "_WORKER_KERNEL_EXECUTED_AGAIN"
+"""Marks, in the environment, a process that took the place of one that could not be patched any more."""
 _GLOBAL_VALUES = frozenset({"-A", "--app", "-b", "--broker", "--result-backend"})
 """Options that take a value and may stand before the command."""
 
 
 def patch(name: str) -> bool:
     """Run the patch of pool ``name``, for a worker that is embedded in another program. Call it first of all.
+
+    What was imported before, and goes on with what is not patched, is named in a `RuntimeWarning`.
 
     Returns:
         Whether there is one: most pools need none.
@@ -34,6 +42,7 @@ def patch(name: str) -> bool:
     if len({entry.value for entry in found}) != 1:
         return False  # none; or several, which is a conflict: who loads the pool says so, with both claimants
     entry = found[0]
+    before = Snapshot()
     try:
         entry.load()()
     except (Exception, SystemExit) as exc:
@@ -45,6 +54,14 @@ def patch(name: str) -> bool:
             f"the patch {entry.value}{owner} for pool {name!r} raised {type(exc).__name__}: {exc}\n"
             "mend or reinstall it, or choose another pool with -P"
         ) from exc
+    early = before.too_early()
+    if early:
+        warnings.warn(
+            f"imported before the patch of pool {name}, and not patched for that reason: {', '.join(early)}. "
+            "See to it that the patch comes first.",
+            RuntimeWarning,
+            stacklevel=2,
+        )
     return True
 
 
@@ -61,6 +78,8 @@ def patch_for(argv: Sequence[str], environ: Mapping[str, str], directory: Path) 
     if not calls_worker(argv):
         return ""
     name = effective_pool(argv, environ, directory)
+    if hosted(argv, environ, directory):
+        return ""  # the tasks run in other processes, each of which is patched; this one must not be
     if name is None or "--safe-mode" in argv or _left_out(name, environ, directory):
         return ""
     return name if patch(name) else ""
@@ -82,13 +101,29 @@ def effective_pool(argv: Sequence[str], environ: Mapping[str, str], directory: P
 
     What an application's code says cannot be known yet.
     """
-    named = list(_pool_options(argv))
+    named = list(_values(argv, "--pool", "-P"))
     if named:
         return named[-1]
     if environ.get(VARIABLE):
         return environ[VARIABLE]
     value = configfile.read(directory or Path()).values.get(KEY)
     return value if isinstance(value, str) else None
+
+
+def hosted(argv: Sequence[str], environ: Mapping[str, str], directory: Path | None = None) -> bool:
+    """Whether the slots are spread over processes (``--processes``), as far as can be known before the code is."""
+    if any(_values(argv, "--processes")) or environ.get(PROCESSES_VARIABLE):
+        return True
+    return configfile.read(directory or Path()).values.get(PROCESSES_KEY) is not None
+
+
+def with_pool(argv: Sequence[str], pool: str) -> list[str]:
+    """Return the arguments of a ``kernel worker`` with ``-P pool`` added, where nothing said before overrides it."""
+    words = list(argv)
+    place = 0
+    while words[place] != "worker":
+        place += 2 if words[place] in _GLOBAL_VALUES else 1
+    return [*words[: place + 1], "-P", pool, *words[place + 1 :]]
 
 
 def _left_out(name: str, environ: Mapping[str, str], directory: Path) -> bool:
@@ -104,19 +139,20 @@ def _left_out(name: str, environ: Mapping[str, str], directory: Path) -> bool:
     return last.startswith("-")
 
 
-def _pool_options(argv: Sequence[str]) -> Iterator[str]:
+def _values(argv: Sequence[str], long: str, short: str = "") -> Iterator[str]:
+    """Yield what an option is given, in each way in which it can be written."""
     words = iter(argv)
     for word in words:
         if word == "--":
             return
-        if word in ("-P", "--pool"):
+        if word in (long, short):
             following = next(words, None)
             if following is not None:
                 yield following
-        elif word.startswith("--pool="):
-            yield word.removeprefix("--pool=")
-        elif word.startswith("-P"):
-            yield word.removeprefix("-P").removeprefix("=")
+        elif word.startswith(f"{long}="):
+            yield word.removeprefix(f"{long}=")
+        elif short and word.startswith(short):
+            yield word.removeprefix(short).removeprefix("=")
 
 
 def _claims(name: str) -> Iterator[EntryPoint]:

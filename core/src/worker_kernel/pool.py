@@ -122,6 +122,9 @@ class PoolConfig:
     the child: hook kernel_child_init."""
     child_exit: Callable[[int], None] | None = None
     """For forked children: the pair of ``child_init``, in a child that exits by itself: hook kernel_child_exit."""
+    upkeep: Callable[[], None] | None = None
+    """What keeps the worker's connections alive while a task keeps the loop from turning: never blocks, and is called
+    on a thread beside it, by pools whose tasks can do so. See `Upkeep`."""
 
 
 class CancelHow(enum.StrEnum):

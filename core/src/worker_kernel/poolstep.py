@@ -82,6 +82,7 @@ class PoolStep(Step):
             slot_end=hooks.slot_end,
             child_init=hooks.child_init,
             child_exit=hooks.child_exit,
+            upkeep=worker.upkeep.run,
         )
 
     def start(self) -> None:

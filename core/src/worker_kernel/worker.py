@@ -25,6 +25,7 @@ from .settings import Settings
 from .signals import SignalMailbox
 from .slots import Slots
 from .status import Status, WorkerState
+from .upkeep import Upkeep
 
 log = logging.getLogger("worker_kernel.worker")
 
@@ -80,6 +81,8 @@ class Worker:
         """What other threads want done on the loop's thread, which runs them once per turn."""
         self.commands = Commands(self)
         """What the worker can be told to do while it runs."""
+        self.upkeep = Upkeep()
+        """What must go on while a task keeps the loop from turning."""
         self.mailbox: SignalMailbox | None = None
         self._consumer: Consumer | None = None
         self._failure: BaseException | None = None

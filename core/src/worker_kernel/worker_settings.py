@@ -133,6 +133,14 @@ POOL: tuple[Setting, ...] = (
         help="How long a task may take to end once its hard limit was raised in it, before it is given up.",
     ),
     Setting(
+        name="worker_max_blocking_time",
+        parse=kinds.seconds(infinite=True, zero=False),
+        kind="seconds",
+        default=1.0,
+        unit="seconds",
+        help="How long a task of a green pool may keep the loop from turning before its stack is shown. inf: for ever.",
+    ),
+    Setting(
         name="worker_zombie_budget",
         parse=kinds.whole(0),
         kind="whole number >= 0",

@@ -130,7 +130,7 @@ def test_a_green_pool_that_the_applications_code_names_makes_the_worker_start_ag
     tasks.write_text(tasks.read_text().replace('"proj"', '"proj", worker_pool="fakegreen"'))
     done = run("worker", "-A", "tasks")
     assert done.stdout == "patched\n"
-    assert done.stderr.splitlines()[0] == f"warning: {GREEN_WARNING}"
+    assert done.stderr.splitlines()[0].endswith(f"UserWarning: {GREEN_WARNING}")
     assert done.stderr.count(GREEN_WARNING) == 1
     assert "fakegreen x " in done.stderr
     assert done.returncode == 3  # there is no such class: what matters here is that it got that far

@@ -234,12 +234,12 @@ def _slot_statistics(place: _Place) -> SlotStatistics:
 
 
 class CallsALossAFailure(ForkingPool):
-    """Says that a task failed whose process died."""
+    """Says that a task failed whose process exited."""
 
     caught_by = "test_a_job_that_ends_its_process_is_lost_alone"
 
     def _end(self, place: _Place, job: Job, outcome: Outcome) -> None:
-        if outcome.kind is OutcomeKind.LOST and not self._ending:
+        if outcome.failure and "exit code 3" in str(outcome.failure):
             outcome = attrs.evolve(outcome, kind=OutcomeKind.FAILED)
         super()._end(place, job, outcome)
 

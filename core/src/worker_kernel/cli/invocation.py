@@ -17,6 +17,8 @@ class Invocation:
     """As they were typed, without the program's name."""
     patched: str = ""
     """The pool whose patch has been run."""
+    again: bool = False
+    """Whether the process was executed anew for that."""
     app: str | None = None
     """What ``-A`` says."""
     settings: dict[str, tuple[str, object]] = attrs.field(factory=dict)

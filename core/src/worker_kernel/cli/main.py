@@ -54,15 +54,18 @@ BUILTINS: Mapping[str, Builtin] = MappingProxyType(
 """In the order in which ``--help`` lists them."""
 
 
-def run(arguments: Sequence[str], *, patched: str = "", failure: Exception | None = None) -> int:
+def run(arguments: Sequence[str], *, patched: str = "", again: bool = False, failure: Exception | None = None) -> int:
     """Run one command line and return its exit code. Never raises.
 
     Args:
         arguments: without the program's name.
         patched: the pool whose patch has been run already.
+        again: whether this process took the place of one that came too late to patch.
         failure: what the patch phase raised; it is told in place of running the command.
     """
-    invocation = Invocation(arguments=tuple(arguments), patched=patched, traceback="--traceback" in arguments)
+    invocation = Invocation(
+        arguments=tuple(arguments), patched=patched, again=again, traceback="--traceback" in arguments
+    )
     if failure is not None:
         return report(failure, with_traceback=invocation.traceback)
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 
 import click
@@ -11,7 +12,9 @@ from click.core import ParameterSource
 
 from ..boot import Boot, prepare
 from ..core_settings import CORE_SETTINGS
+from ..errors import KernelBug
 from ..logs import set_up_logging
+from ..patching import EXECUTED_AGAIN, with_pool
 from ..plugins.found import USABLE, Kind
 from ..plugins.loading import Plugins
 from ..settings import Layer, Setting
@@ -104,8 +107,10 @@ def command(ctx: click.Context, /, **values: object) -> int:
             given[setting.name] = (spelling_used(invocation.arguments, setting.options), raw)
     boot = prepare(invocation.app, plugins=ctx.meta[_PLUGINS], command_line=given)
     if must_patch_first(boot, invocation.patched):
-        click.echo(f"warning: {GREEN_WARNING}", err=True)
-        execute_again(boot.pool.name)
+        if invocation.again:
+            raise KernelBug(f"the worker was executed again for pool {boot.pool.name}, and is not patched all the same")
+        warn_of_late_choice()
+        execute_again(boot.pool.name, invocation.arguments)
     return serve(boot)
 
 
@@ -135,12 +140,22 @@ def serve(boot: Boot) -> int:
 def must_patch_first(boot: Boot, patched: str) -> bool:
     """Whether a green pool was named where it was too late to patch: by the application's own code."""
     capabilities, source = boot.pool.capabilities, boot.settings.source("worker_pool")
-    return capabilities.is_green and patched != boot.pool.name and source.layer is Layer.APP
+    hosted = boot.settings["worker_processes"] is not None
+    return capabilities.is_green and patched != boot.pool.name and source.layer is Layer.APP and not hosted
 
 
-def execute_again(pool: str, argv: Sequence[str] | None = None) -> None:
+def warn_of_late_choice() -> None:
+    """Warn as Celery does; where warnings are errors, that one is told, and the worker goes on all the same."""
+    try:
+        warnings.warn(GREEN_WARNING, UserWarning, stacklevel=2)
+    except UserWarning as warning:
+        click.echo(f"UserWarning: {warning}", err=True)
+
+
+def execute_again(pool: str, arguments: Sequence[str]) -> None:
     """Replace this process by one with the same command line and ``-P pool``; does not return."""
-    arguments = list(sys.orig_argv[1:] if argv is None else argv)
+    interpreter = sys.orig_argv[: len(sys.orig_argv) - len(arguments)]
     sys.stdout.flush()
     sys.stderr.flush()
-    os.execv(sys.executable, [sys.executable, *arguments, "-P", pool])  # noqa: S606  (ourselves, once: -P is nearer)
+    command = [sys.executable, *interpreter[1:], *with_pool(arguments, pool)]
+    os.execve(sys.executable, command, {**os.environ, EXECUTED_AGAIN: pool})  # noqa: S606  (ourselves, once)

@@ -38,6 +38,8 @@ class PoolMaker:
     """What the pool declares."""
     options: ClassVar[Mapping[str, object]] = {}
     """The pool's own settings for every test; see `PoolConfig.options`."""
+    patch: ClassVar[str] = ""
+    """The pool whose patch a process of a case's own needs; the contract's own process must be patched for it, too."""
     patience: ClassVar[float] = PATIENCE
     """Seconds to wait for what must happen, before the promise counts as broken."""
 

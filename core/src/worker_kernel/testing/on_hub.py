@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import attrs
 
@@ -20,9 +21,9 @@ T = TypeVar("T")
 class OnHub(PoolMaker):
     """Puts the pool on a hub that turns in a thread: ``class TestMyPool(OnHub, PoolContract)``.
 
-    The pool's methods are called as a worker calls them: `Pool.start`, `Pool.stop` and `Pool.terminate` while the hub
-    does not turn, `Pool.statistics` in the thread that asks, and the others on the hub's thread. After a stop in vain
-    the hub turns again.
+    The pool's methods are called as a worker calls them, all but `Pool.statistics` on the hub's one thread:
+    `Pool.start`, `Pool.stop` and `Pool.terminate` while the hub does not turn, the others from within a turn. After a
+    stop in vain the hub turns on.
     """
 
     def make_hub(self) -> Hub:
@@ -51,15 +52,20 @@ class PoolOnHub(Pool):
         super().__init__(inner.config)
         self.capabilities = inner.capabilities  # type: ignore[misc]  # one class for every pool
         self._inner, self._hub = inner, hub
-        self._thread: threading.Thread | None = None
+        self._between: deque[Callable[[], object]] = deque()
         self._halt = False
         self._raised: list[BaseException] = []
+        self._thread = threading.Thread(target=self._loop, name="kit-hub")
+        self._thread.start()
 
     def start(self) -> None:
-        """Start the pool, put it on the hub, and let that turn."""
-        self._inner.start()
-        self._inner.register_with_event_loop(self._hub)
-        self._turn()
+        """Start the pool and put it on the hub."""
+
+        def start() -> None:
+            self._inner.start()
+            self._inner.register_with_event_loop(self._hub)
+
+        self._between_turns(start)
 
     def submit(self, job: Job) -> None:
         self._call(lambda: self._inner.submit(job))
@@ -93,22 +99,12 @@ class PoolOnHub(Pool):
 
     def close_hub(self) -> None:
         """End the loop and close the hub; raise what left a turn."""
-        self._pause()
+        self._halt = True
+        self._hub.wake()
+        self._thread.join()
         self._hub.close()
         if self._raised:
             raise self._raised[0]
-
-    def _turn(self) -> None:
-        self._halt = False
-        self._thread = threading.Thread(target=self._loop, name="kit-hub")
-        self._thread.start()
-
-    def _pause(self) -> None:
-        if self._thread is not None:
-            self._halt = True
-            self._hub.wake()
-            self._thread.join()
-            self._thread = None
 
     def _loop(self) -> None:
         while not self._halt:
@@ -116,21 +112,24 @@ class PoolOnHub(Pool):
                 self._hub.run_once()
             except BaseException as exc:
                 self._raised.append(exc)
+            while self._between:
+                self._between.popleft()()
 
     def _between_turns(self, function: Callable[[], T]) -> T:
-        turned = self._thread is not None
-        self._pause()
-        try:
-            return function()
-        finally:
-            if turned:
-                self._turn()
+        return self._made(function, self._put_between)
 
     def _call(self, function: Callable[[], T]) -> T:
-        """Make a call on the hub's thread, and return what it returns, or raise what it raises."""
+        return self._made(function, self._hub.call_soon)
+
+    def _put_between(self, call: Callable[[], object]) -> None:
+        self._between.append(call)
+        self._hub.wake()
+
+    def _made(self, function: Callable[[], T], put: Callable[[Callable[[], object]], object]) -> T:
+        """Have a call made on the hub's thread, and return what it returns, or raise what it raises."""
         if threading.current_thread() is self._thread:
             return function()
-        future: Future[Any] = Future()
+        future: Future[T] = Future()
 
         def call() -> None:
             try:
@@ -138,5 +137,5 @@ class PoolOnHub(Pool):
             except BaseException as exc:
                 future.set_exception(exc)
 
-        self._hub.call_soon(call)
-        return future.result()  # type: ignore[no-any-return]
+        put(call)
+        return future.result()

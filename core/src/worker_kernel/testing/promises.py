@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Iterator, Mapping
+import json
+import sys
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -59,3 +61,26 @@ def broken_promises(contract: object, *, without: Collection[str] = (), side_by_
     for case in wanted:
         run(case)
     return dict(sorted(broken.items()))
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run the pool contract on the pool of a path, and print the broken promises as one line of JSON.
+
+    For pools that need a process of their own: ``python -m worker_kernel.testing.patched gevent
+    worker_kernel.testing.promises worker_pool_gevent.pool:GeventPool gevent``; the last word is what the cases that
+    need a process of their own are patched for.
+    """
+    from .bench import load_pool
+    from .pool_contract import PoolContract
+
+    path, patch_name = arguments
+    contract = type(
+        "Contract",
+        (PoolContract,),
+        {"pool_path": path, "capabilities": load_pool(path).capabilities, "patch": patch_name},
+    )
+    print(json.dumps(broken_promises(contract())))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 from worker_kernel import (
     BrokerUnavailable,
+    Clock,
     Hub,
     HubScope,
+    OptionRefused,
     Step,
     StepContext,
+    SystemClock,
     TimerHandle,
     Timers,
+    Upkeep,
     Worker,
     keep_compressed,
 )
@@ -21,6 +25,7 @@ from worker_kernel import (
 from .amqp_reader import AmqpReader
 from .courier import Courier
 from .ladder import Ladder
+from .lifeline import Lifeline
 
 log = logging.getLogger("worker_loops.connection")
 
@@ -46,6 +51,8 @@ class Generation:
         *,
         courier: Courier | None = None,
         ladder: Ladder | None = None,
+        upkeep: Upkeep | None = None,
+        clock: Clock | None = None,
     ) -> None:
         self.connection = connection
         self.courier = courier
@@ -59,6 +66,11 @@ class Generation:
         self.failure: BaseException | None = None
         """A loss that a heartbeat has found, for the loop to raise."""
         self._heartbeat: TimerHandle | None = None
+        self._upkeep = upkeep
+        self._clock = clock or SystemClock()
+        self._beaten = 0.0
+        self._lifeline: Lifeline | None = None
+        self._cut: Callable[[], None] | None = None
         self._reader: AmqpReader | None = None
 
     def open(self) -> None:
@@ -75,6 +87,10 @@ class Generation:
         interval = self.connection.get_heartbeat_interval()
         if interval:
             self._heartbeat = self.timers.call_repeatedly(interval / HEARTBEAT_RATE, self._beat)
+            self._beaten = self._clock.monotonic()
+            if self._upkeep is not None and self.is_amqp and not self.is_secured:
+                self._lifeline = Lifeline(self.connection.connection.transport, interval, self._clock)
+                self._cut = self._upkeep.add(self._lifeline.beat)
 
     def read_ahead(self) -> None:
         """Take what was read with the answer to ``consume``: it is in a buffer, of which no poller knows."""
@@ -86,7 +102,16 @@ class Generation:
         """Whether the broker speaks AMQP."""
         return bool(self.connection.transport.driver_type == "amqp")
 
+    @property
+    def is_secured(self) -> bool:
+        """Whether the connection is TLS."""
+        return bool(self.connection.ssl)
+
     def _beat(self) -> None:
+        beaten, self._beaten = self._beaten, self._clock.monotonic()
+        if self._lifeline is not None and self._beaten - beaten > self.connection.get_heartbeat_interval():
+            # Nobody listened for so long: what the broker has sent is still to be read, so its time begins anew.
+            self.connection.connection.last_heartbeat_received = self._clock.monotonic()
         try:
             self.connection.heartbeat_check(HEARTBEAT_RATE)
         except self.losses as exc:
@@ -135,10 +160,32 @@ class Generation:
 
     def _drop(self) -> None:
         self.alive = False
+        if self._cut is not None:
+            self._cut()
+        if self._lifeline is not None:
+            self._lifeline.close()
         if self._heartbeat is not None:
             self._heartbeat.cancel()
         if self.scope is not None:
             self.scope.drop()
+
+
+def check_heartbeats(worker: Worker) -> None:
+    """Refuse heartbeats over TLS where tasks can hold the loop: nothing could send them meanwhile.
+
+    Raises:
+        OptionRefused: they were asked for, and not as best effort.
+    """
+    name = "broker_heartbeat"
+    settings = worker.settings
+    connection = worker.app.connection()
+    amqp = connection.get_transport_cls().driver_type == "amqp"
+    if not (worker.pool_spec.capabilities.is_green and amqp and connection.ssl and settings.get_float(name)):
+        return
+    reason = "over TLS nothing can send heartbeats while a task holds the loop: use --processes"
+    if settings.given(name) and not settings.get_bool("worker_best_effort"):
+        raise OptionRefused(settings.spelled(name), worker.pool_spec.name, reason)
+    log.warning("%s: %s", settings.spelled(name), reason)
 
 
 def broadcasts(worker: Worker) -> bool:
@@ -190,7 +237,10 @@ class ConnectionStep(Step):
             courier = Courier(lambda: connection.clone(heartbeat=0))
             queue_type = worker.settings.get_str("broker_native_delayed_delivery_queue_type") or "quorum"
             ladder = Ladder(courier, queue_type)
-        self._generation = Generation(connection, hub, timers, courier=courier, ladder=ladder)
+        upkeep = worker.upkeep if worker.pool_spec.capabilities.is_green else None
+        self._generation = Generation(
+            connection, hub, timers, courier=courier, ladder=ladder, upkeep=upkeep, clock=worker.clock
+        )
         return self._generation
 
     def start(self) -> None:

@@ -35,6 +35,7 @@ from .connection import (
     Generation,
     StoppedWhileConnecting,
     broadcasts,
+    check_heartbeats,
     ready_in,
     stopped_while_waiting,
 )
@@ -333,9 +334,11 @@ class ConsumerStep(Step):
         """Make the consumer; nothing is connected yet.
 
         Raises:
-            OptionRefused: remote control was asked for, and the broker cannot broadcast.
+            OptionRefused: remote control was asked for, and the broker cannot broadcast; or heartbeats were, and
+                cannot be kept up.
         """
         _check_remote_control(ctx.worker)
+        check_heartbeats(ctx.worker)
         pool = ctx.get("pool", Pool)  # type: ignore[type-abstract]  # only its instances are meant
         timers = ctx.get("timer", Timers)  # type: ignore[type-abstract]  # a protocol
         hub = ctx.find("hub", Hub)  # type: ignore[type-abstract]  # a protocol

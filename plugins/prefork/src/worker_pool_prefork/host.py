@@ -110,6 +110,7 @@ class Host:
         self._reader = FrameReader()
         self._out: deque[memoryview] = deque()
         self._exit: Exit | None = None
+        self._last_words = ""
         reactor.watch(self._pipe.fileno(), READ, self._ready_for)
 
     def launch(self, launcher: Launcher) -> None:
@@ -302,6 +303,7 @@ class Host:
         while self._pipe.fileno() >= 0 and self._read():
             pass
         self._exit = ending
+        self._last_words = self._read_last_words()
         for number, started, spent, told in self._unread_journal():
             self._finished(number, started, spent, told)
         current = self.entries.get(self.page.current) if self.slots == 1 else None
@@ -360,5 +362,8 @@ class Host:
 
     def last_words(self) -> str:
         """Return what the interpreter wrote when a fatal signal ended it, else where its task was seen last."""
+        return self._last_words
+
+    def _read_last_words(self) -> str:
         written = os.pread(self._crash_fd, _CRASH_SIZE, 0).rstrip(b"\0").decode("utf-8", "replace").strip()
         return written or self.page.place

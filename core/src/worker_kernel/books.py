@@ -7,21 +7,23 @@ from collections import Counter
 
 import attrs
 
-from worker_kernel import Outcome, Run, SlotStatistics
+from .limits import Run
+from .outcome import Outcome
+from .pool import SlotStatistics
 
 
 @attrs.define(eq=False)
-class SlotThread:
-    """One slot and the thread that serves it. All fields belong to the pool's lock."""
+class SlotWorker:
+    """One slot and the thread, or greenlet, that serves it. All fields belong to the pool's lock."""
 
     index: int
     """Position in the pool."""
     run: Run | None = None
     """What it runs; None: it is free."""
     runs: int = 0
-    """Runs since the thread began, reports not counted."""
+    """Runs since it began to be served so, reports not counted."""
     stale: str = ""
-    """Why the thread is to be replaced as soon as it is free; empty: it is not."""
+    """Why it is to be replaced as soon as it is free; empty: it is not."""
 
 
 class Books:
@@ -30,7 +32,7 @@ class Books:
     def __init__(self) -> None:
         self.limit = 0
         """Slots asked for."""
-        self.slots: dict[int, SlotThread] = {}
+        self.slots: dict[int, SlotWorker] = {}
         self.zombies: list[Run] = []
         self.done = 0
         self.failed = 0
@@ -50,19 +52,19 @@ class Books:
         """Return the lowest position that is free."""
         return next(number for number in range(len(self.slots) + 1) if number not in self.slots)
 
-    def add(self, slot: SlotThread) -> None:
+    def add(self, slot: SlotWorker) -> None:
         """Add a slot."""
         self.slots[slot.index] = slot
 
-    def has(self, slot: SlotThread) -> bool:
+    def has(self, slot: SlotWorker) -> bool:
         """Whether the slot is still one of the pool's."""
         return self.slots.get(slot.index) is slot
 
-    def remove(self, slot: SlotThread) -> None:
+    def remove(self, slot: SlotWorker) -> None:
         """Take a slot out."""
         del self.slots[slot.index]
 
-    def replace(self, fresh: SlotThread, reason: str) -> None:
+    def replace(self, fresh: SlotWorker, reason: str) -> None:
         """Put a fresh slot in the place of another at the same position."""
         self.recycled[reason] += 1
         self.slots[fresh.index] = fresh
@@ -96,7 +98,7 @@ class Books:
             *(_line(run.slot.index, "zombie", run) for run in self.zombies),
         )
 
-    def _ordered(self) -> list[SlotThread]:
+    def _ordered(self) -> list[SlotWorker]:
         return [self.slots[index] for index in sorted(self.slots)]
 
 

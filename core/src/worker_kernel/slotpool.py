@@ -1,0 +1,380 @@
+"""What pools have in common whose slots live in the worker's process: threads, or greenlets."""
+
+from __future__ import annotations
+
+import abc
+import logging
+import os
+import threading
+import traceback
+from collections import deque
+from collections.abc import Callable
+from types import FrameType
+from typing import Protocol
+
+from .books import Books, SlotWorker
+from .errors import JobKilled, PoolClosed, Unsupported
+from .job import Job
+from .limits import Limits, Run
+from .outcome import Outcome
+from .pool import CancelHow, CancelReply, Pool, PoolConfig, PoolStatistics, Slot
+
+log = logging.getLogger("worker_kernel.slotpool")
+
+_JOIN = 5.0
+"""Seconds in which what serves the slots, nothing running any more, is to end; a ``slot_end`` may take longer."""
+
+
+class Server(Protocol):
+    """What serves a slot: a thread, or a greenlet."""
+
+    def join(self, timeout: float | None = None) -> object:
+        """Wait for its end, at most ``timeout`` seconds."""
+        ...
+
+
+class SlotPool(Pool):
+    """Runs each job in one of ``limit`` slots, each of which is served by a thread or a greenlet of this process.
+
+    A subclass says how a slot comes to be served (`_serve_in`), and what a run in it is (`_make_run`).
+
+    Limits and cancellation are raised in the job. A task that does not end within ``limit_grace`` of being killed is a
+    *zombie*: it is reported, its stack is logged, its slot is served anew, and what it returns later is discarded. More
+    than ``zombie_budget`` of them at a time, and the pool is failing (exit code 9). A task that holds the GIL past its
+    hard limit ends the process (exit code 1, stacks on stderr).
+
+    The listener is called with no lock held, mostly from the slots; a listener that raises is logged.
+    ``max_restarts`` has no bearing here: a slot ends abnormally only as a zombie, and those are budgeted.
+    """
+
+    def __init__(self, config: PoolConfig) -> None:
+        super().__init__(config)
+        self._limits = self._make_limits()
+        self._lock = threading.Lock()
+        self._jobs = threading.Condition(self._lock)
+        """Slots wait for something to do."""
+        self._ends = threading.Condition(self._lock)
+        """`stop` and `terminate` wait for reports."""
+        self._waiting: deque[Job] = deque()
+        self._books = Books()
+        self._servers: dict[int, Server] = {}
+        """What serves slots, by the slot's own identity: a zombie's no more."""
+        self._unreported = 0
+        self._closed = self._stopped = self._failing = False
+
+    # -- what a subclass supplies
+
+    @abc.abstractmethod
+    def _serve_in(self, slot: SlotWorker) -> Server:
+        """Have ``self._serve(slot)`` called in a thread, or greenlet, of the slot's own. Called with the lock held.
+
+        Raises:
+            RuntimeError: there is none left.
+        """
+
+    @abc.abstractmethod
+    def _make_run(self, job: Job, slot: Slot) -> Run:
+        """Return the run of a job; called where the job is to run, with the lock held."""
+
+    @abc.abstractmethod
+    def _frame(self, run: Run) -> FrameType | None:
+        """Return where a run is now; None where that is not known."""
+
+    def _make_limits(self) -> Limits:
+        return Limits(self.config, self._stuck)
+
+    # -- life
+
+    def start(self) -> None:
+        """See `Pool.start`."""
+        try:
+            self._books.limit = self.config.limit
+            self._add_slots()
+        except BaseException:
+            self._release()
+            raise
+
+    def submit(self, job: Job) -> None:
+        """See `Pool.submit`."""
+        with self._lock:
+            if self._closed:
+                raise PoolClosed(f"job {job.id} comes too late: the pool takes no more")
+            self._waiting.append(job)
+            self._jobs.notify()
+
+    def close(self) -> None:
+        """See `Pool.close`."""
+        with self._lock:
+            self._closed = True
+            waiting = list(self._waiting)
+            self._waiting.clear()
+        for job in waiting:
+            self._tell(self.config.listener.finished, job, Outcome.never_started(job.id))
+
+    def stop(self, timeout: float | None) -> bool:
+        """See `Pool.stop`."""
+        self.close()
+        with self._lock:
+            wait = None if timeout is None else min(timeout, threading.TIMEOUT_MAX)
+            if not self._ends.wait_for(lambda: not self._unreported, wait):
+                return False
+        self._release()
+        return True
+
+    def terminate(self) -> None:
+        """See `Pool.terminate`. Tasks get ``limit_grace`` to end by themselves."""
+        self.close()
+        with self._lock:
+            runs = self._books.running()
+        for run in runs:
+            if not run.job.is_report:
+                run.raise_kill("stop")
+        with self._lock:
+            self._ends.wait_for(lambda: not self._unreported, self.config.limit_grace)
+            self._stopped = True
+        for run in runs:
+            self._leave_behind(run, run.give_up, run.lost)
+        with self._lock:  # those that were being reported, or were not even accepted, report themselves at once
+            self._ends.wait_for(lambda: not self._unreported)
+        self._release()
+
+    def _release(self) -> None:
+        with self._lock:
+            self._stopped = True
+            self._jobs.notify_all()
+            servers = list(self._servers.values())
+        deadline = self.config.clock.monotonic() + _JOIN
+        for server in servers:
+            server.join(max(0.0, deadline - self.config.clock.monotonic()))
+        self._limits.stop()
+
+    # -- cancel, resize, restart
+
+    def cancel(self, job_id: str, how: CancelHow) -> CancelReply:
+        """See `Pool.cancel`. Reports are not cancelled."""
+        with self._lock:
+            waiting = next((job for job in self._waiting if job.id == job_id and not job.is_report), None)
+            if waiting is not None:
+                self._waiting.remove(waiting)
+            run = self._books.find(job_id)
+        if waiting is not None:
+            self._tell(self.config.listener.finished, waiting, Outcome.never_started(waiting.id))
+            return CancelReply.CANCELLED
+        if run is None or how is CancelHow.WAITING:
+            return CancelReply.UNKNOWN
+        self._limits.cancel(run, how)
+        return CancelReply.CANCELLING
+
+    def grow(self, n: int) -> None:
+        """See `Pool.grow`."""
+        with self._lock:
+            self._books.limit += n
+        self._add_slots()
+        self._tell_size()
+
+    def shrink(self, n: int) -> None:
+        """See `Pool.shrink`."""
+        with self._lock:
+            if self._books.limit - n < 1:
+                raise ValueError(f"the pool has {self._books.limit} slots: it cannot give away {n}, one must stay")
+            self._books.limit -= n
+            self._books.remove_free()
+            self._jobs.notify_all()
+        self._tell_size()
+
+    def restart(self) -> None:
+        """See `Pool.restart`."""
+        if not self.config.allow_restart:
+            raise Unsupported("restart", f"{type(self).__name__}, without worker_pool_restarts,")
+        with self._lock:
+            for slot in self._books.slots.values():
+                slot.stale = slot.stale or "restart"
+            self._jobs.notify_all()
+
+    def statistics(self) -> PoolStatistics:
+        """See `Pool.statistics`."""
+        with self._lock:
+            books = self._books
+            running = len(books.running())
+            return PoolStatistics(
+                implementation=f"{type(self).__module__}:{type(self).__qualname__}",
+                limit=books.limit,
+                size=books.size,
+                running=running,
+                free=books.size - running,
+                queued=len(self._waiting),
+                zombies=len(books.zombies),
+                done=books.done,
+                failed=books.failed,
+                recycled=dict(books.recycled),
+                slots=books.statistics(),
+            )
+
+    # -- in a slot
+
+    def _serve(self, slot: SlotWorker) -> None:
+        """Serve a slot until it goes, or a fresh one takes its place."""
+        ending = False
+        while not ending:
+            self._hook(self.config.slot_start, slot)
+            while (run := self._next(slot)) is not None:
+                if not self._work(slot, run):
+                    return  # the slot is somebody else's by now: no slot_end
+            self._hook(self.config.slot_end, slot)
+            ending = self._hand_over(slot)
+        with self._lock:
+            self._servers.pop(id(slot), None)
+
+    def _next(self, slot: SlotWorker) -> Run | None:
+        """Wait for a job; None: there are no more for this slot."""
+        with self._lock:
+            while True:
+                if self._stopped or slot.stale or not self._books.has(slot):
+                    if self._waiting:
+                        self._jobs.notify()  # the wake-up may have been meant for a slot that stays
+                    return None
+                if self._waiting:
+                    job = self._waiting.popleft()
+                    slot.run = self._make_run(job, Slot(index=slot.index, pid=os.getpid()))
+                    self._unreported += 1
+                    return slot.run
+                self._jobs.wait()
+
+    def _work(self, slot: SlotWorker, run: Run) -> bool:
+        """Run one job and report it; False: it was given up meanwhile, and its slot with it."""
+        self._tell(self.config.listener.accepted, run.job, run.slot)
+        outcome: Outcome | None
+        if run.begin():
+            self._limits.begin(run)
+            outcome = run.perform()
+            self._limits.end(run)
+        else:
+            outcome = run.lost()
+        if outcome is None or not run.claim():
+            with self._lock:
+                self._books.zombies.remove(run)
+            return False
+        with self._lock:
+            slot.run = None
+            if not run.job.is_report:
+                self._books.count(outcome)
+                slot.runs += 1
+                if slot.runs == self.config.max_tasks_per_child:
+                    slot.stale = slot.stale or "max_tasks_per_child"
+            goes = self._books.too_many
+            if goes:
+                self._books.remove(slot)
+        self._report(run, outcome)
+        if goes:
+            self._tell_size()
+        return True
+
+    def _hand_over(self, slot: SlotWorker) -> bool:
+        """Put a fresh one in the slot's place, if it has one. False: none is to be had, this one must go on."""
+        with self._lock:
+            if self._stopped or not self._books.has(slot):
+                return True
+            fresh = SlotWorker(slot.index)
+            reason, slot.stale, slot.runs = slot.stale, "", 0
+            if not self._start(fresh):
+                return False
+            self._books.replace(fresh, reason)
+            return True
+
+    # -- zombies
+
+    def _stuck(self, run: Run, kill: JobKilled) -> None:
+        """Called on the watchdog's thread for a run that did not end when it was killed."""
+        self._leave_behind(run, run.abandon, lambda: run.killed(kill))
+
+    def _leave_behind(self, run: Run, take: Callable[[], bool], ending: Callable[[], Outcome]) -> None:
+        """Report a run that goes on as a zombie, and put a new slot in the place of its own, unless it has ended."""
+        with self._lock:
+            if not take():
+                return
+            outcome = ending()
+            slot = self._books.slots[run.slot.index]
+            wanted = not (self._books.too_many or self._stopped)
+            fresh = SlotWorker(slot.index)
+            started = wanted and self._start(fresh)
+            if started:
+                self._books.replace(fresh, "zombie")
+            else:
+                self._books.remove(slot)
+            self._books.zombies.append(run)
+            self._servers.pop(id(slot), None)
+            if not run.job.is_report:
+                self._books.count(outcome)
+        self._log_stack(run)
+        self._report(run, outcome)
+        if not started:
+            self._tell_size()
+        self._judge(short=wanted and not started)
+
+    def _judge(self, *, short: bool) -> None:
+        """Say, once, that the pool is failing, if there are too many zombies or it is a slot ``short``."""
+        with self._lock:
+            zombies, budget = len(self._books.zombies), self.config.zombie_budget
+            if (zombies <= budget and not short) or self._failing or self._stopped:
+                return
+            self._failing = True
+        if short:
+            self._tell(self.config.listener.failing, "no slot can be made in the place of a zombie's", 1)
+        else:
+            reason = f"{zombies} tasks did not end when they were killed, and the zombie budget is {budget}"
+            self._tell(self.config.listener.failing, reason, 9)
+
+    # -- what serves the slots, and the listener
+
+    def _add_slots(self) -> None:
+        """Add slots up to the limit; on failure the limit is what there is."""
+        with self._lock:
+            while self._books.size < self._books.limit and not self._stopped:
+                slot = SlotWorker(self._books.free_index())
+                if not self._start(slot):
+                    self._books.limit = self._books.size
+                    raise RuntimeError(f"slot {slot.index} gets no thread: the system has none left")
+                self._books.add(slot)
+
+    def _start(self, slot: SlotWorker) -> bool:
+        """Have a slot served, lock held; False: the system has no threads left."""
+        try:
+            self._servers[id(slot)] = self._serve_in(slot)
+        except RuntimeError:
+            log.exception("no thread can be started for slot %d", slot.index)
+            return False
+        return True
+
+    def _report(self, run: Run, outcome: Outcome) -> None:
+        self._tell(self.config.listener.finished, run.job, outcome)
+        with self._lock:
+            self._unreported -= 1
+            self._ends.notify_all()
+
+    def _tell_size(self) -> None:
+        with self._lock:
+            size = self._books.size
+        self._tell(self.config.listener.resized, size)
+
+    def _tell(self, what: Callable[..., None], *args: object) -> None:
+        try:
+            what(*args)
+        except Exception:
+            log.exception("the pool's listener raised in %s", getattr(what, "__name__", what))
+
+    def _hook(self, hook: Callable[[int], None] | None, slot: SlotWorker) -> None:
+        if hook is None:
+            return
+        try:
+            hook(slot.index)
+        except BaseException:  # a hook that calls sys.exit must not take the slot with it
+            log.exception("a hook of slot %d raised", slot.index)
+
+    def _log_stack(self, run: Run) -> None:
+        frame = self._frame(run)
+        log.error(
+            "task %s[%s] did not end when it was killed; it is left running, and is here:\n%s",
+            run.job.task,
+            run.job.id,
+            "".join(traceback.format_stack(frame)) if frame else "(it has ended since)",
+        )
