@@ -105,6 +105,7 @@ class Crew:
         alive = config.options.get("worker_proc_alive_timeout", 60.0)
         self._patience = float(alive) if isinstance(alive, (int, float)) else 60.0
         self._tasks: dict[Host, int] = {}
+        self._unwatched: dict[Host, None] = {}
         if config.max_memory_per_child is not None or config.memory_limit is not None:
             self._timer = reactor.later(LOOK_EVERY, self._look_at_memory)
 
@@ -213,7 +214,7 @@ class Crew:
     # -- work
 
     def pump(self) -> None:
-        """Give out what waits, soon: once for everything that comes in together."""
+        """Give out what waits and watch limits anew, soon: once for everything that comes in together."""
         if not self._pumping:
             self._pumping = True
             self._reactor.post(self._give_out)
@@ -222,10 +223,12 @@ class Crew:
         self._pumping = False
         ready = [host for host in self.active.values() if host.takes_jobs]
         if self.schedule.waiting and ready:
-            self.schedule.give_out(ready, self._allowance)
-            for host in ready:
-                self.limits.watch(host)
+            for host in self.schedule.give_out(ready, self._allowance):
+                self._unwatched[host] = None
                 self._look_at_tasks(host)
+        unwatched, self._unwatched = self._unwatched, {}
+        for host in unwatched:
+            self.limits.watch(host)
         self._look_for_overdue()
 
     def _look_for_overdue(self) -> None:
@@ -252,7 +255,8 @@ class Crew:
 
     def on_accepted(self, host: Host, entry: Entry) -> None:
         """See `HostListener.on_accepted`."""
-        self.limits.watch(host)
+        self._unwatched[host] = None
+        self.pump()
         self._listener.accepted(entry, host)
 
     def on_finished(self, host: Host, entry: Entry, outcome: Outcome, spent: float) -> None:
@@ -303,7 +307,7 @@ class Crew:
         self.schedule.put_back([entry for entry in entries if entry not in unwanted])
 
     def _after_a_job(self, host: Host) -> None:
-        self.limits.watch(host)
+        self._unwatched[host] = None
         if host.state is HostState.RETIRING:
             if not host.entries:
                 host.tell([Word.QUIT])
