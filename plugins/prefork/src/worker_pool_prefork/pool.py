@@ -366,7 +366,7 @@ class PreforkPool(Pool):
         return lines
 
     def _about(self, host: Host) -> dict[str, object]:
-        first = next(iter(host.entries.values()), None)
+        first = next(iter(list(host.entries.values())), None)
         return {
             "index": host.orders.index,
             "pid": host.pid,
