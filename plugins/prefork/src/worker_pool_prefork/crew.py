@@ -240,7 +240,8 @@ class Crew:
         host, again = self.schedule.overdue(list(self.active.values()), self._clock.monotonic())
         if host is not None:
             host.asked_back = True
-            host.tell([Word.TAKE_BACK, [entry.number for entry in list(host.entries.values())[1:]]])
+            host.long_job, *others = host.entries
+            host.tell([Word.TAKE_BACK, others])
         elif again and self._rebalance is None and not self._ending:
 
             def look() -> None:

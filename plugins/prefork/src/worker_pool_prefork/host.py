@@ -108,6 +108,8 @@ class Host:
         """The size in bytes for which it was killed; 0: it was not."""
         self.asked_back = False
         """Whether it has been asked to give jobs back, and has not answered."""
+        self.long_job = 0
+        """The job behind which nothing is to wait any more, since others were asked back from there; 0: none."""
         self.due = float("inf")
         """When one of its jobs has to be looked at for its limits."""
         self._pipe, theirs = socket.socketpair()
