@@ -9,8 +9,8 @@ from pathlib import Path
 
 import attrs
 import pytest
-
 from tests.core.conftest import Site
+
 from worker_kernel import App
 from worker_kernel.bootrecord import Booted, BootRecord
 from worker_kernel.core_settings import CORE_SETTINGS

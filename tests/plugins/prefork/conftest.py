@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-
 from tests.plugins.prefork.small_application import app
 from tests.plugins.prefork.stand_ins import Play, Played, play
+
 from worker_kernel import BootRecord, PoolConfig
 from worker_kernel.testing import RecordingListener
 from worker_pool_prefork.pool import PreforkPool

@@ -7,12 +7,13 @@ import signal
 import subprocess
 
 import pytest
-
 from tests.plugins.prefork.stand_ins import Play
+
 from worker_kernel.poolstep import MAX_RESTARTS
 from worker_pool_prefork.frames import Word
 from worker_pool_prefork.launch.launcher import Exit, reap
 from worker_pool_prefork.states import NEXT, HostState
+
 
 def test_max_restarts_ends_of_children_within_a_second_are_borne_and_one_more_is_told(played: Play) -> None:
     """Row ``max_restarts``: 100 on the loop; that the pool is told so, see tests/core/worker/test_pool_step.py."""
@@ -220,9 +221,7 @@ def test_what_a_child_said_before_it_ended_counts_from_the_pipe_and_from_the_jou
     assert scene.children[1].jobs == [4], "what had not started is run elsewhere, and costs no attempt"
 
 
-@pytest.mark.parametrize(
-    "said", [b"\xff" * 40, b'\x00\x00\x00\x04\x02[[3]', b'\x00\x00\x00\x10\x02[["finished", 1]]']
-)
+@pytest.mark.parametrize("said", [b"\xff" * 40, b"\x00\x00\x00\x04\x02[[3]", b'\x00\x00\x00\x10\x02[["finished", 1]]'])
 def test_a_child_that_speaks_in_riddles_is_killed(played: Play, said: bytes, caplog: pytest.LogCaptureFixture) -> None:
     scene = played(1)
     (child,) = scene.children

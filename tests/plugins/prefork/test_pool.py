@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from tests.plugins.prefork.small_application import SmallJob, app
+
 from worker_kernel import OutcomeKind, Unsupported, UsageError
 from worker_kernel.testing import RecordingListener
 from worker_pool_prefork import CONTRACT, pools
@@ -306,9 +306,7 @@ def _boot(*, include: tuple[str, ...] = (), path: Iterable[str] = ()) -> Any:
 
     from worker_kernel import BootRecord
 
-    return BootRecord(
-        origin=app.origin or "", include=include, path=(*path, *sys.path), directory=os.getcwd()
-    )
+    return BootRecord(origin=app.origin or "", include=include, path=(*path, *sys.path), directory=os.getcwd())
 
 
 def test_a_restart_is_refused_by_name_unless_it_was_allowed(make_pool: MakePool, until: Until) -> None:

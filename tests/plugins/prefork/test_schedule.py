@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from tests.plugins.prefork.small_application import SmallJob
 from tests.plugins.prefork.stand_ins import Play, play
+
 from worker_pool_prefork.entry import Entry
 from worker_pool_prefork.frames import Word
 from worker_pool_prefork.schedule import BATCH, PATIENCE, SMALL, Costs, Schedule
