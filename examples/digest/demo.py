@@ -1,7 +1,8 @@
 """The demo: for each pool a worker process and a producer process, a report of the results, and a check of all reports.
 
-python demo.py                       # solo and threads, the whole standard library
+python demo.py                       # solo, threads and prefork, the whole standard library
 python demo.py --pools all --limit 200
+python demo.py --pools solo,prefork --limit 400 --repeat 5   # what a second core is worth
 """
 
 import json
@@ -30,6 +31,14 @@ HERE = Path(__file__).resolve().parent
 FINISHED = frozenset({"SUCCESS", "FAILURE", "REVOKED"})
 POLL = 0.05  # seconds between two looks at the results
 STOP_WITHIN = 30.0  # seconds a worker may take to end after SIGTERM
+
+
+@dataclass(frozen=True, kw_only=True)
+class Load:
+    """What a pool is given to do."""
+
+    tasks: int
+    repeat: int = 1  # how many times each task does its work
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,15 +167,16 @@ def follow(
 
 
 def produce(
-    worker: Worker, ids: Path, total: int, patience: float, show: Callable[[int], None] = lambda _: None
+    worker: Worker, ids: Path, load: Load, patience: float, show: Callable[[int], None] = lambda _: None
 ) -> tuple[float, int]:
-    """Have a producer process send `total` tasks; the seconds from the first sent to the last result, and failures."""
+    """Have a producer process send the load; the seconds from the first task sent to the last result, and failures."""
     ids.touch()
-    command = [sys.executable, "produce.py", "--limit", str(total), "--ids", str(ids)]
+    numbers = ["--limit", str(load.tasks), "--repeat", str(load.repeat)]
+    command = [sys.executable, "produce.py", *numbers, "--ids", str(ids)]
     producer = subprocess.Popen(command, cwd=HERE, env=worker.environment, stdout=subprocess.DEVNULL)
     sent = Sent(App("demo", broker_url=worker.url), ids)
     try:
-        for done in follow(sent, total, worker, producer, patience):
+        for done in follow(sent, load.tasks, worker, producer, patience):
             show(done)
         ended = time.monotonic()
         producer.wait(patience)
@@ -177,20 +187,20 @@ def produce(
     return ended - (sent.began or ended), sent.failures
 
 
-def run_pool(console: Console, pool: str, total: int, folder: Path, patience: float) -> Run:
-    """Let a worker on `pool` do `total` tasks; everything it leaves is in `folder`."""
+def run_pool(console: Console, pool: str, load: Load, folder: Path, patience: float) -> Run:
+    """Let a worker on `pool` do the load; everything it leaves is in `folder`."""
     folder.mkdir()
     ids, report = folder / "ids.jsonl", folder / f"{pool}.json"
     with running_worker(pool, folder) as worker:
         # One task first, so that the time of the others is not the time a worker takes to start.
-        produce(worker, folder / "first.jsonl", 1, patience)
-        with progress(console, pool, total) as show:
-            seconds, failures = produce(worker, ids, total, patience, show)
+        produce(worker, folder / "first.jsonl", Load(tasks=1), patience)
+        with progress(console, pool, load.tasks) as show:
+            seconds, failures = produce(worker, ids, load, patience, show)
     combine = [sys.executable, "combine.py", "--ids", str(ids), "--report", str(report)]
     subprocess.run(combine, cwd=HERE, env=worker.environment, stdout=subprocess.DEVNULL, check=False)
     if not report.exists():
         raise click.ClickException(f"no report over the results of {pool}: see the words of combine.py above")
-    return Run(pool=pool, tasks=total, failures=failures, seconds=seconds, report=report)
+    return Run(pool=pool, tasks=load.tasks, failures=failures, seconds=seconds, report=report)
 
 
 def table(runs: list[Run], size: int) -> Table:
@@ -213,10 +223,11 @@ def chosen_pools(pools: str) -> list[str]:
 
 
 @click.command()
-@click.option("--pools", default="solo,threads", show_default=True, help="Names separated by commas, or `all`.")
+@click.option("--pools", default="solo,threads,prefork", show_default=True, help="Names separated by commas, or `all`.")
 @click.option("--limit", type=click.IntRange(min=1), help="Only the first N files (default: all).")
+@click.option("--repeat", type=click.IntRange(min=1), default=1, show_default=True, help="Do each task N times over.")
 @click.option("--patience", default=60.0, show_default=True, help="Seconds without any result after which to give up.")
-def main(pools: str, limit: int | None, patience: float) -> None:
+def main(pools: str, limit: int | None, repeat: int, patience: float) -> None:
     """Digest the standard library on each of the POOLS, and check the digests without any worker code."""
     for name in [name for name in os.environ if name.startswith("KERNEL_")]:
         del os.environ[name]  # the demonstration is not to meet the user's own broker, here or in what it starts
@@ -224,9 +235,10 @@ def main(pools: str, limit: int | None, patience: float) -> None:
     paths = python_files(stdlib_root(), limit)
     size = sum((stdlib_root() / path).stat().st_size for path in paths)
     console.print(f"{len(paths)} files ({size / 1e6:.1f} MB) of {stdlib_root()}, a task each", soft_wrap=True)
+    load = Load(tasks=len(paths), repeat=repeat)
     with tempfile.TemporaryDirectory(prefix="kernel-demo-") as scratch:
         try:
-            runs = [run_pool(console, pool, len(paths), Path(scratch, pool), patience) for pool in chosen_pools(pools)]
+            runs = [run_pool(console, pool, load, Path(scratch, pool), patience) for pool in chosen_pools(pools)]
         except KernelError as error:  # the broker or its store, asked by this process
             raise click.ClickException(str(error)) from error
         console.print(table(runs, size))

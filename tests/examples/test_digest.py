@@ -145,12 +145,13 @@ def test_one_wrong_report_among_right_ones_fails_the_check(root: Path, report: P
     assert checked.stderr.startswith(f"{absent}: cannot be read: ")
 
 
-def test_the_demo_runs_on_both_pools_and_the_digests_agree() -> None:
-    ran = run("demo.py", "--limit", 25, "--pools", "solo,threads")
+def test_the_demo_runs_on_every_pool_of_the_house_and_the_digests_agree() -> None:
+    ran = run("demo.py", "--limit", 25, "--repeat", 2)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert "solo: 25/25" in ran.stdout
     assert "threads: 25/25" in ran.stdout
-    assert "digests agree: 2 report(s), 25 files, " in ran.stdout
+    assert "prefork: 25/25" in ran.stdout
+    assert "digests agree: 3 report(s), 25 files, " in ran.stdout
 
 
 def test_the_demo_shows_the_end_of_the_log_of_a_worker_that_died() -> None:

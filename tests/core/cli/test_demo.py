@@ -26,15 +26,17 @@ def until_ready(process: subprocess.Popen[bytes], log: Path) -> None:
 
 
 def test_it_shows_each_pool_that_is_named() -> None:
-    result = CliRunner().invoke(demo.command, ["--pools", "solo,threads", "--tasks", "7"], catch_exceptions=False)
+    result = CliRunner().invoke(
+        demo.command, ["--pools", "solo,threads,prefork", "--tasks", "7"], catch_exceptions=False
+    )
     assert result.exit_code == 0
-    for pool in ("solo", "threads"):
+    for pool in ("solo", "threads", "prefork"):
         assert f"kernel worker -A tasks -P {pool} " in result.output
         assert [line.split()[1::2][:2] for line in result.output.splitlines() if f"│ {pool} " in line] == [[pool, "7"]]
 
 
 def test_it_takes_every_installed_pool_by_default() -> None:
-    assert {"solo", "threads"} <= set(demo.installed_pools())
+    assert {"solo", "threads", "prefork"} <= set(demo.installed_pools())
 
 
 def test_a_pool_that_cannot_be_used_is_left_out_and_ends_nothing(importable: Any) -> None:

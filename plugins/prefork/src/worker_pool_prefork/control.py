@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import threading
+import time
 from typing import Any, Protocol
 
 from .frames import FrameKind, Word, read_jobs, read_news
@@ -54,7 +55,7 @@ def start(link: Link, lane: Lane) -> threading.Thread:
 
 def _serve(link: Link, lane: Lane) -> None:
     _leave_signals_to_the_main_thread()
-    busy = False
+    busy, next_tick = False, 0.0
     try:
         while True:
             frames = link.receive(TICK if busy else IDLE)
@@ -62,7 +63,11 @@ def _serve(link: Link, lane: Lane) -> None:
                 break
             for kind, payload in frames:
                 _dispatch(link, lane, kind, payload)
-            busy = lane.tick()
+            now = time.monotonic()
+            if frames and now < next_tick:
+                busy = True  # the main thread wants the interpreter now, for what has just come
+            else:
+                busy, next_tick = lane.tick(), now + TICK
     except OSError:
         pass  # the worker is gone
     except BaseException:

@@ -63,6 +63,8 @@ class Reactor:
             os.set_blocking(fd, False)
         self._selector.register(self._wake_in, READ, self._awake)
         self._thread: threading.Thread | None = None
+        self._turner = 0
+        """The thread that is in `turn`; 0: none."""
         self._ends = False
         self._hub: Hub | None = None
         self._hub_timer: TimerHandle | None = None
@@ -103,11 +105,15 @@ class Reactor:
         """
         due = self._next_due()
         wait = min(_LONG if timeout is None else timeout, due)
-        for key, events in self._selector.select(wait):
-            self._run(lambda key=key, events=events: key.data(events))  # type: ignore[misc]  # bound at once
-        self._fire()
-        while self._calls:
-            self._run(self._calls.popleft())
+        outer, self._turner = self._turner, threading.get_ident()
+        try:
+            for key, events in self._selector.select(wait):
+                self._run(key.data, events)
+            self._fire()
+            while self._calls:
+                self._run(self._calls.popleft())
+        finally:
+            self._turner = outer
 
     def _fire(self) -> None:
         """Make the calls that are due now; those that they add come in a later turn, after the descriptors."""
@@ -125,9 +131,9 @@ class Reactor:
             heapq.heappop(self._timers)
         return max(0.0, self._timers[0][0] - self._clock.monotonic()) if self._timers else _LONG
 
-    def _run(self, action: Callable[[], object]) -> None:
+    def _run(self, action: Callable[..., object], *args: int) -> None:
         try:
-            action()
+            action(*args)
         except Exception:
             log.exception("the pool of processes met an error of its own")
 
@@ -149,7 +155,7 @@ class Reactor:
     def post(self, action: Callable[[], object]) -> None:
         """Have ``action()`` called by whoever turns the reactor, in the order of these calls."""
         self._calls.append(action)
-        if not self._woken:
+        if not self._woken and self._turner != threading.get_ident():  # who turns it comes by before it sleeps
             self._woken = True
             try:
                 os.write(self._wake_out, b"!")

@@ -62,23 +62,25 @@ class Schedule:
         """Jobs come back from a child that has not started them: they are next, in their order."""
         self.waiting.extendleft(sorted(entries, key=lambda entry: -entry.number))
 
-    def give_out(self, hosts: list[Host], allowance: Callable[[Host], int]) -> None:
-        """Give jobs to children, as long as there are both.
+    def give_out(self, hosts: list[Host], allowance: Callable[[Host], int]) -> list[Host]:
+        """Give jobs to children, as long as there are both. Returns the children that got any.
 
         Args:
             hosts: those that take jobs.
             allowance: how many more runs a child may be given before it is replaced.
         """
-        progress = True
-        while self.waiting and progress:
-            progress = False
-            for host in sorted(hosts, key=lambda host: len(host.entries) / host.slots):
+        served: dict[Host, None] = {}
+        takers = sorted(hosts, key=lambda host: len(host.entries) / host.slots)
+        while takers:
+            eager: list[Host] = []
+            for host in takers:
                 batch = self._batch(host, allowance(host), len(hosts))
                 if batch:
                     host.dispatch(batch)
-                    progress = True
-                if not self.waiting:
-                    return
+                    served[host] = None
+                    eager.append(host)
+            takers = eager  # who has taken nothing takes nothing in the next round either
+        return list(served)
 
     def _batch(self, host: Host, allowed: int, hosts: int) -> list[Entry]:
         """Take what goes to this child now."""
@@ -89,7 +91,9 @@ class Schedule:
             return [self.waiting.popleft() for _ in range(min(room, len(self.waiting)))] if room > 0 else []
         if host.room <= 0 and not host.entries:
             return []  # the child that it replaces still works
-        if len(host.entries) > BATCH // 2 or not all(self._is_small(entry) for entry in host.entries.values()):
+        if host.long_job in host.entries or len(host.entries) > BATCH // 2:
+            return []
+        if not all(self._is_small(entry) for entry in host.entries.values()):
             return []
         share = max(1, -(-len(self.waiting) // hosts))
         most = min(BATCH - len(host.entries), allowed, share)
