@@ -10,11 +10,12 @@ DISTRIBUTIONS := core plugins/hub plugins/loops plugins/solo plugins/threads plu
 EDITABLE := $(DISTRIBUTIONS:%=--editable ./%)
 METADATA := pyproject.toml $(DISTRIBUTIONS:%=%/pyproject.toml)
 
-.PHONY: help demo services test test-long test-all check format docs clean
+.PHONY: help demo demo-io services test test-long test-all check format docs clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make demo       run the worker on the files of the standard library, on each pool, and check the digests"
+	@echo "make demo-io    fetch pages from a server that answers late, on each pool, and compare them"
 	@echo "make services   start Redis and RabbitMQ for the tests, installed where they are missing (Debian, as root)"
 	@echo "make test       run the test suite with branch coverage"
 	@echo "make test-long  run the long forms of the stress and soak tests"
@@ -27,6 +28,10 @@ help:
 demo: $(VENV)/ready-run
 	@echo "make demo: examples/digest/demo.py"
 	@$(BIN)/python examples/digest/demo.py
+
+demo-io: $(VENV)/ready-run
+	@echo "make demo-io: examples/fetch/demo.py"
+	@$(BIN)/python examples/fetch/demo.py
 
 services:
 	@.ci/services

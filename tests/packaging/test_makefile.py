@@ -39,7 +39,7 @@ def test_make_alone_explains_each_verb() -> None:
     assert explained == [verb for verb in phony[1].split() if verb != "help"]
 
 
-@pytest.mark.parametrize("verb", ["demo", "test", "check", "docs"])
+@pytest.mark.parametrize("verb", ["demo", "demo-io", "test", "check", "docs"])
 def test_a_python_that_is_too_old_is_told(tmp_path: Path, verb: str) -> None:
     old = script(tmp_path / "python-old", OLD)
     result = make(f"PYTHON={old}", f"VENV={tmp_path / 'venv'}", verb)

@@ -9,11 +9,13 @@ import re
 import signal
 import subprocess
 import sys
+import tomllib
 import venv
 import zipfile
 from collections.abc import Sequence
 from email.message import Message
 from pathlib import Path
+from typing import Any
 
 import attrs
 import pytest
@@ -22,7 +24,9 @@ ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 FOLDERS = [ROOT / "core", *sorted(path.parent for path in (ROOT / "plugins").glob("**/pyproject.toml"))]
 PLUGINS = {"hub": "worker-hub", "loops": "worker-loops", "solo": "worker-pool-solo", "sqlite": "worker-broker-sqlite"}
+PLUGINS |= {"gevent": "worker-pool-gevent", "eventlet": "worker-pool-eventlet"}
 PLUGINS |= {"threads": "worker-pool-threads", "redis": "worker-broker-redis"}
+SHORT = ("worker-pool-eventlet", "worker-kernel[prefork]")
 PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input"]
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.xdist_group("packaging")]
@@ -115,15 +119,29 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def names_of(wheels: Path) -> set[str]:
+    return {str(metadata(wheel)["Name"]) for wheel in wheels.glob("*.whl")}
+
+
+def third_party(wheels: Path) -> list[str]:
+    """What our wheels need of others, extras aside."""
+    ours = names_of(wheels)
+    needed = {line for wheel in wheels.glob("*.whl") for line in metadata(wheel).get_all("Requires-Dist", ())}
+    return sorted(line for line in needed if "extra ==" not in line and re.split(r"[^A-Za-z0-9-]", line)[0] not in ours)
+
+
+def project_of(folder: Path) -> dict[str, Any]:
+    content: dict[str, Any] = tomllib.loads((folder / "pyproject.toml").read_text())["project"]
+    return content
+
+
 @pytest.fixture(scope="module")
 def site(wheels: Path, tmp_path_factory: pytest.TempPathFactory) -> Site:
     folder = tmp_path_factory.mktemp("site")
     venv.create(folder / "venv", symlinks=True)
     python = folder / "venv" / "bin" / "python"
-    ours = {str(metadata(wheel)["Name"]) for wheel in wheels.glob("*.whl")}
-    needed = {line for wheel in wheels.glob("*.whl") for line in metadata(wheel).get_all("Requires-Dist", ())}
-    theirs = {line for line in needed if "extra ==" not in line and re.split(r"[^A-Za-z0-9-]", line)[0] not in ours}
-    pip("--python", python, "install", "--quiet", *sorted(theirs))
+    ours = names_of(wheels)
+    pip("--python", python, "install", "--quiet", *third_party(wheels))
     # Ours from the folder alone: an index might have distributions of the same names.
     pip("--python", python, "install", "--quiet", "--no-index", "--find-links", wheels, *sorted(ours))
     (folder / "work").mkdir()
@@ -193,14 +211,19 @@ def test_taking_a_plugin_away_leaves_the_list_whole(site: Site, name: str) -> No
     assert plain.returncode == 0, plain.stdout + plain.stderr
 
 
-def test_a_solo_worker_runs_a_task_from_end_to_end(site: Site) -> None:
+def run_a_task(site: Site, pool: str) -> None:
+    """Run a worker on a pool, have it run a task, and stop it.
+
+    Raises:
+        AssertionError: one of these failed.
+    """
     (site.work / "tasks.py").write_text(TASKS)
     url = f"sqlite:///{site.work / 'broker.db'}"
     environment = {"PATH": os.environ["PATH"], "KERNEL_BROKER_URL": url, "HOME": str(site.work)}
     log = site.work / "worker.log"
     with log.open("wb") as output:
         worker = subprocess.Popen(
-            [str(site.kernel), "worker", "-A", "tasks", "-P", "solo"],
+            [str(site.kernel), "worker", "-A", "tasks", "-P", pool],
             cwd=site.work,
             env=environment,
             stdout=output,
@@ -214,6 +237,42 @@ def test_a_solo_worker_runs_a_task_from_end_to_end(site: Site) -> None:
     finally:
         worker.kill()
         worker.wait()
+
+
+def test_a_solo_worker_runs_a_task_from_end_to_end(site: Site) -> None:
+    run_a_task(site, "solo")
+
+
+@pytest.fixture(scope="module")
+def house(wheels: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheels of everything that ours depend on, so that a clean environment asks no index."""
+    folder = tmp_path_factory.mktemp("house")
+    pip("wheel", "--quiet", "--wheel-dir", folder, *third_party(wheels))
+    return folder
+
+
+def asked() -> list[Any]:
+    """Every way to ask for a pool: its distribution, and the extra of the kernel that brings it."""
+    names = [project["name"] for project in map(project_of, FOLDERS)]
+    pools = [name.removeprefix("worker-pool-") for name in names if name.startswith("worker-pool-")]
+    extras = [name for name in project_of(ROOT / "core")["optional-dependencies"] if name in pools]
+    ways = [(pool, f"worker-pool-{pool}") for pool in pools] + [(extra, f"worker-kernel[{extra}]") for extra in extras]
+    return [
+        pytest.param(pool, way, id=way, marks=() if pool == "gevent" or way in SHORT else pytest.mark.long)
+        for pool, way in ways
+    ]
+
+
+@pytest.mark.parametrize(("pool", "requirement"), asked())
+def test_what_is_asked_for_alone_runs_a_task(
+    pool: str, requirement: str, wheels: Path, house: Path, tmp_path: Path
+) -> None:
+    venv.create(tmp_path / "venv", symlinks=True)
+    python = tmp_path / "venv" / "bin" / "python"
+    places = ("--no-index", "--find-links", wheels, "--find-links", house)
+    pip("--python", python, "install", "--quiet", *places, requirement)
+    (tmp_path / "work").mkdir()
+    run_a_task(Site(python=python, kernel=python.with_name("kernel"), wheels=wheels, work=tmp_path / "work"), pool)
 
 
 def test_the_demonstration_needs_no_checkout(site: Site) -> None:

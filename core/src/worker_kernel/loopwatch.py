@@ -133,7 +133,7 @@ class LoopWatch:
         run = self._owner(frame)
         who = "no task" if run is None else f"task {run.job.task}[{run.job.id}]"
         self._held = f"{who}, at {frame.f_code.co_filename}:{frame.f_lineno} in {frame.f_code.co_name},"
-        stack = "".join(traceback.format_stack(frame, limit=-_DEEPEST))
+        stack = "".join(traceback.format_stack(frame, limit=_DEEPEST))
         text = f"the loop of {self._green.name} has not turned for {lag:.1f} s: {who} holds it, and is here:\n{stack}"
         os.write(_STDERR, text.encode(errors="backslashreplace"))
 

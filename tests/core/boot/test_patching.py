@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from worker_kernel.errors import PluginBroken
-from worker_kernel.patching import calls_worker, effective_pool, patch, patch_for
+from worker_kernel.patching import calls_worker, effective_pool, hosted, patch, patch_for, with_pool
 
 
 @pytest.mark.parametrize(
@@ -147,3 +148,87 @@ def test_the_patch_runs_before_anything_else_is_imported(site: Path) -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, cwd=site, check=False
     )
     assert done.stdout.splitlines()[0] == "[]"
+
+
+@pytest.mark.parametrize(
+    ("argv", "environ", "file"),
+    [
+        (["worker", "-P", "fakehost", "--processes", "2"], {}, ""),
+        (["worker", "-P", "fakehost", "--processes=2"], {}, ""),
+        (["worker", "-P", "fakehost"], {"KERNEL_WORKER_PROCESSES": "2"}, ""),
+        (["worker", "-P", "fakehost"], {}, "worker_processes = 2\n"),
+    ],
+    ids=["--processes 2", "--processes=2", "environment", "file"],
+)
+def test_a_worker_whose_tasks_run_in_other_processes_is_not_patched(
+    argv: Sequence[str], environ: dict[str, str], file: str, site: Path, tmp_path: Path
+) -> None:
+    install(site, "wk_patch_host", "raise RuntimeError\n", "fakehost = wk_patch_host:run")
+    (tmp_path / "kernel.toml").write_text(file)
+    assert hosted(argv, environ, tmp_path)
+    assert patch_for(argv, environ, tmp_path) == ""
+    assert not hosted(["worker", "-P", "fakehost"], {}, tmp_path / "elsewhere")
+
+
+@pytest.mark.parametrize(
+    ("argv", "expected"),
+    [
+        (["worker", "-A", "x"], ["worker", "-P", "green", "-A", "x"]),
+        (["-A", "worker", "worker", "--", "y"], ["-A", "worker", "worker", "-P", "green", "--", "y"]),
+        (["--app=x", "worker"], ["--app=x", "worker", "-P", "green"]),
+    ],
+)
+def test_the_pool_is_added_where_it_counts(argv: Sequence[str], expected: list[str]) -> None:
+    assert with_pool(argv, "green") == expected
+
+
+KEEPS = """
+import sys, warnings
+sys.path.insert(0, {site!r})
+{before}
+import worker_kernel
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    worker_kernel.patch("fakesleep")
+print([str(warning.message) for warning in caught if warning.category is RuntimeWarning])
+"""
+PATCHES_SLEEP = "import time\ndef run():\n    time.sleep = lambda seconds: None\n"
+
+
+@pytest.mark.parametrize(
+    ("before", "named"),
+    [
+        ("import wk_early", "['imported before the patch of pool fakesleep, and not patched for that reason: "),
+        ("import wk_late_bound", "[]"),
+        ("", "[]"),
+    ],
+    ids=["by name", "by module", "nothing"],
+)
+def test_what_keeps_something_unpatched_is_named(before: str, named: str, site: Path) -> None:
+    install(site, "wk_patch_sleep", PATCHES_SLEEP, "fakesleep = wk_patch_sleep:run")
+    (site / "wk_early.py").write_text("from time import sleep\n")
+    (site / "wk_late_bound.py").write_text("import time\n")
+    done = subprocess.run(
+        [sys.executable, "-c", KEEPS.format(site=str(site), before=before)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.stdout.startswith(named), done.stdout + done.stderr
+    assert ("wk_early (time.sleep)" in done.stdout) is ("wk_early" in before)
+
+
+@pytest.mark.parametrize("library", ["gevent", "eventlet"])
+def test_the_command_line_itself_keeps_nothing_unpatched(library: str, tmp_path: Path) -> None:
+    if importlib.util.find_spec(library) is None:
+        pytest.skip(f"no {library}")
+    code = (
+        "import warnings; warnings.simplefilter('error', RuntimeWarning)\n"
+        "from pathlib import Path\nfrom worker_kernel.patching import patch_for\n"
+        f"print(patch_for(['worker', '-P', {library!r}], {{}}, Path()))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, cwd=tmp_path, check=False
+    )
+    assert done.stdout.strip() == library, done.stderr

@@ -63,9 +63,12 @@ def test_the_installed_pools_stand_side_by_side(run: Run) -> None:
     assert {"solo", "threads"} <= set(head[1:])
     assert [line.split("  ")[0] for line in lines[1:11]] == list(FEATURES)
     assert lines[12].split()[0] == "OPTION"
-    rows = {line.split()[0]: line.split()[1:] for line in lines[13:]}
+    end = lines.index("", 13)
+    rows = {line.split()[0]: line.split()[1:] for line in lines[13:end]}
     assert list(rows) == list(OPTIONS)
     assert all(set(cells) <= {"native", "emulated", "refused"} for cells in rows.values())
+    summaries = dict(line.split(maxsplit=1) for line in lines[end + 2 :])
+    assert set(summaries) == set(head[1:])
 
 
 def test_a_terminal_without_the_marks_gets_words(run: Run) -> None:

@@ -52,6 +52,9 @@ def command(invocation: Invocation, as_json: bool) -> None:
     supports = {name: _supports(spec.capabilities) for name, spec in plugins.pools.items()}
     for line in _table("OPTION", supports):
         click.echo(line)
+    click.echo()
+    for line in columns([("POOL", "SUMMARY"), *((name, spec.summary) for name, spec in plugins.pools.items())]):
+        click.echo(line)
 
 
 def features(capabilities: Capabilities) -> dict[str, str]:
