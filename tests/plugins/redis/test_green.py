@@ -33,8 +33,8 @@ def test_a_cold_stop_loses_no_task_of_many_greenlets(library: str, site: Any, un
         site.app.send_task("tasks.nap", (number,))
     worker = site.worker("-P", library, "-c", "50")
     until(lambda: len(site.lines()) == 50, "all run")
-    worker.signal(signal.SIGQUIT)
-    assert worker.wait() == 8, worker.log
+    worker.process.send_signal(signal.SIGQUIT)
+    assert worker.process.wait(30) == 8, worker.log
     site.worker("-P", library, "-c", "50")
     until(lambda: {number for what, number in site.lines() if what == "ended"} == set(map(str, range(50))), "all again")
 

@@ -169,6 +169,17 @@ def test_broadcasts_reach_both_kinds(connect: Call, kombus: Call, ours_sends: bo
     assert sorted(heard) == [("ours", {"n": 1}), ("theirs", {"n": 1})]
 
 
+def test_what_is_broadcast_right_after_consume_is_heard(connect: Call) -> None:
+    """A worker that says that it is ready has subscribed, though its loop has not turned yet."""
+    fanout = kombu.Exchange("news", "fanout")
+    connection, heard = connect(), []
+    queue = kombu.Queue("one", fanout, auto_delete=True)
+    connection.Consumer([queue], callbacks=[lambda body, message: heard.append(body)], no_ack=True).consume()
+    connect().Producer().publish({"n": 1}, exchange=fanout, declare=[fanout])
+    connection.drain_events(timeout=5)
+    assert heard == [{"n": 1}]
+
+
 def test_a_prefix_of_all_keys_is_kombus(connect: Call, kombus: Call, send: Call, receive: Call, server: Any) -> None:
     send(kombus(global_keyprefix="app:"), 1)
     ours = receive(connect(global_keyprefix="app:"))

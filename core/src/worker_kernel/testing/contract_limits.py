@@ -127,6 +127,8 @@ class LimitPromises(PoolMaker):
         if effect is Effect.RAISED:
             assert raised, seen
         elif kind is not Stuck.C_WITH_GIL or not raised:  # after that call, it may be raised late instead
+            if self.capabilities.runs_elsewhere and "undeliverable" in seen.stderr:
+                return  # said by the process that runs the task, in its own log: it is not known when
             assert seen.seconds_until("undeliverable") < DEADLINE
         assert seen.seconds_until("over") < DEADLINE
 
@@ -218,7 +220,8 @@ class LimitPromises(PoolMaker):
         if self.capabilities.hard_effects.get(Stuck.SLEEPS) is not Effect.ZOMBIE:
             return
         seen = self._in_a_child(Stuck.BUSY, "hard", "--swallows", "--zombie-budget=0")
-        _assert_ended_by_force(seen, Effect.PROCESS_ENDS, OutcomeKind.TIMED_OUT, Stuck.BUSY)
+        effect = Effect.REPLACED if self.capabilities.runs_elsewhere else Effect.PROCESS_ENDS
+        _assert_ended_by_force(seen, effect, OutcomeKind.TIMED_OUT, Stuck.BUSY)
 
     def test_kill_ends_even_a_task_that_sleeps(self) -> None:
         effect = self.capabilities.hard_effects.get(Stuck.SLEEPS)

@@ -119,8 +119,8 @@ class Crew:
     @property
     def size(self) -> int:
         """How many slots there are: those of the active, and those that go once their job has ended."""
-        return sum(host.slots for host in self.active.values()) + sum(
-            len(host.entries) for host in self.leaving if host.stale == "shrink"
+        return sum(host.slots for host in list(self.active.values())) + sum(
+            len(host.entries) for host in list(self.leaving) if host.stale == "shrink"
         )
 
     @property
@@ -170,6 +170,7 @@ class Crew:
             del self.spares[spare.orders.index]
             self._retire(spare, "restart")
         for host in list(self.active.values()):
+            host.stale = ""  # whatever it was to be replaced for, that replacement is gone
             self._replace(host, "restart")
 
     def end(self) -> None:
@@ -186,7 +187,14 @@ class Crew:
     def _make(self, index: int, slots: int) -> Host:
         first = index if not self._orders.inner else index * STRIDE
         orders = attrs.evolve(self._orders, index=index, slots=tuple(range(first, first + slots)))
-        host = Host(orders, self._reactor, self._clock, self, generation=self._generation)
+        host = Host(
+            orders,
+            self._reactor,
+            self._clock,
+            self,
+            generation=self._generation,
+            lost_wait=self._config.lost_wait,
+        )
         self._tasks[host] = self._allowed_tasks()
         try:
             host.launch(self._launcher)
@@ -201,7 +209,7 @@ class Crew:
         due = host.progress_at + self._patience
 
         def look() -> None:
-            if host.state not in (HostState.SPAWNED, HostState.STARTING):
+            if host.served or host.state in (HostState.KILLED, HostState.REAPED):
                 return
             if self._clock.monotonic() < host.progress_at + self._patience:
                 self._expect_progress(host)
@@ -235,7 +243,8 @@ class Crew:
         host, again = self.schedule.overdue(list(self.active.values()), self._clock.monotonic())
         if host is not None:
             host.asked_back = True
-            host.tell([Word.TAKE_BACK, [entry.number for entry in list(host.entries.values())[1:]]])
+            host.long_job, *others = host.entries
+            host.tell([Word.TAKE_BACK, others])
         elif again and self._rebalance is None and not self._ending:
 
             def look() -> None:
@@ -286,8 +295,9 @@ class Crew:
         """See `HostListener.on_gone`."""
         entries, host.entries = list(host.entries.values()), {}
         expected = host in self.leaving
+        how = describe(host, ending)  # as long as it can be read
         if not expected or entries:
-            log.log(logging.ERROR if not expected else logging.WARNING, "%s", describe(host, ending).partition(";")[0])
+            log.log(logging.ERROR if not expected else logging.WARNING, "%s", how.partition(";")[0])
         now = self._clock.monotonic()
         lost = [entry for entry in entries if entry.started]
         for entry in lost:
@@ -295,7 +305,7 @@ class Crew:
         self._not_started([entry for entry in entries if not entry.started])
         self._strike_off(host)
         if not expected:
-            self._fill_the_gap(host, ending)
+            self._fill_the_gap(host, how)
         self._dismiss_excess()
         self.pump()
         self._listener.changed()
@@ -364,13 +374,13 @@ class Crew:
             if other.predecessor is host:
                 other.predecessor = None
 
-    def _fill_the_gap(self, host: Host, ending: Exit) -> None:
+    def _fill_the_gap(self, host: Host, how: str) -> None:
         """A child that should have lived has ended: another one takes its place, within the budgets."""
         index = host.orders.index
         is_spare = self.spares.get(index) is host
         if is_spare:
             del self.spares[index]
-        if self._overdrawn(host, ending) or self._ending:
+        if self._overdrawn(host, how) or self._ending:
             if not is_spare:
                 self.active.pop(index, None)
             return
@@ -390,12 +400,12 @@ class Crew:
             return host.stale
         return "lost"
 
-    def _overdrawn(self, host: Host, ending: Exit) -> bool:
+    def _overdrawn(self, host: Host, how: str) -> bool:
         """Count the end of a child. Returns whether that was one too many, which is told once."""
         if self._given_up:
             return True
         if host.why_broken or not host.served:
-            why = host.why_broken or describe(host, ending)
+            why = host.why_broken or how
             if why != self._shown:
                 self._shown = why
                 log.error("a child process could not be started: %s", why)

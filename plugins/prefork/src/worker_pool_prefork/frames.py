@@ -35,6 +35,9 @@ class FrameKind(enum.IntEnum):
     """The `Orders` of a child that was not forked from the worker: the first frame that it gets."""
 
 
+_KINDS = frozenset(FrameKind)
+
+
 class Word(enum.StrEnum):
     """What a piece of news is about."""
 
@@ -88,11 +91,17 @@ def news_frame(news: Iterable[News]) -> bytes:
 
 
 def read_jobs(payload: bytes) -> Iterator[tuple[int, bytes]]:
-    """Yield what `jobs_frame` was given."""
+    """Yield what `jobs_frame` was given.
+
+    Raises:
+        KernelBug: it ends within a job.
+    """
     position, end = 0, len(payload)
     while position < end:
-        number, length = _ENTRY.unpack_from(payload, position)
+        number, length = _ENTRY.unpack_from(payload, position) if end - position >= _ENTRY.size else (0, end)
         position += _ENTRY.size
+        if length > end - position:
+            raise KernelBug(f"jobs of {end} bytes end within one of them")
         yield number, payload[position : position + length]
         position += length
 
@@ -135,8 +144,8 @@ class FrameReader:
         position, end = 0, len(data)
         while end - position >= HEADER.size:
             length, kind = HEADER.unpack_from(data, position)
-            if length > LARGEST:
-                raise KernelBug(f"a frame that claims to have {length} bytes")
+            if length > LARGEST or kind not in _KINDS:
+                raise KernelBug(f"a frame that claims to have {length} bytes, of kind {kind}")
             start = position + HEADER.size
             if end - start < length:
                 break

@@ -18,7 +18,7 @@ from .frames import FrameKind, FrameReader, News, Word, jobs_frame, news_frame, 
 from .launch.launcher import Exit, Launcher
 from .orders import Orders
 from .page import Page, make_page_file
-from .reactor import READ, WRITE, Reactor
+from .reactor import READ, WRITE, Reactor, Timer
 from .states import NEXT, HostState
 
 log = logging.getLogger("worker_pool_prefork")
@@ -59,9 +59,19 @@ class Host:
     """One child. Everything belongs to whoever turns the reactor; nothing blocks."""
 
     def __init__(
-        self, orders: Orders, reactor: Reactor, clock: Clock, listener: HostListener, *, generation: int = 0
+        self,
+        orders: Orders,
+        reactor: Reactor,
+        clock: Clock,
+        listener: HostListener,
+        *,
+        generation: int = 0,
+        lost_wait: float = 10.0,
     ) -> None:
-        """Make the pipe and the page; `launch` starts the child."""
+        """Make the pipe and the page; `launch` starts the child.
+
+        Args: ``lost_wait`` is in seconds: how long it may live on once its end of the pipe is closed.
+        """
         self.orders = orders
         self.generation = generation
         """Which restart of the pool it belongs to."""
@@ -98,6 +108,8 @@ class Host:
         """The size in bytes for which it was killed; 0: it was not."""
         self.asked_back = False
         """Whether it has been asked to give jobs back, and has not answered."""
+        self.long_job = 0
+        """The job behind which nothing is to wait any more, since others were asked back from there; 0: none."""
         self.due = float("inf")
         """When one of its jobs has to be looked at for its limits."""
         self._pipe, theirs = socket.socketpair()
@@ -111,6 +123,8 @@ class Host:
         self._out: deque[memoryview] = deque()
         self._exit: Exit | None = None
         self._last_words = ""
+        self._lost_wait = lost_wait
+        self._hang_up: Timer | None = None
         reactor.watch(self._pipe.fileno(), READ, self._ready_for)
 
     def launch(self, launcher: Launcher) -> None:
@@ -125,6 +139,8 @@ class Host:
 
     def close(self) -> None:
         """Release the descriptors. The child has ended. Idempotent."""
+        if self._hang_up is not None:
+            self._hang_up.cancel()
         if self._pipe.fileno() >= 0:
             self._reactor.forget(self._pipe.fileno())
             self._pipe.close()
@@ -272,9 +288,15 @@ class Host:
         return entry
 
     def _hung_up(self) -> None:
-        """Its end of the pipe is closed. As long as it has not ended, that is awaited elsewhere."""
+        """Its end of the pipe is closed: it can say nothing any more, and is to end within ``lost_wait``."""
         if self._pipe.fileno() >= 0:
             self._reactor.forget(self._pipe.fileno())
+        if self._hang_up is None:
+            self._hang_up = self._reactor.later(self._lost_wait, self._lives_on)
+
+    def _lives_on(self) -> None:
+        log.error("child %d has closed its pipe and lives on: it is killed (worker_lost_wait)", self.pid)
+        self.kill()
 
     # -- its life (see `Birth`)
 

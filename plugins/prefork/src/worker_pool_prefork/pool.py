@@ -62,6 +62,7 @@ class PreforkPool(Pool):
 
     def __init__(self, config: PoolConfig) -> None:
         super().__init__(config)
+        self._method, patch = self._start_method()
         self._reactor = Reactor(config.clock, name="worker-prefork")
         self._numbers = itertools.count(1)
         self._limit = config.limit
@@ -69,10 +70,8 @@ class PreforkPool(Pool):
         self._closed = self._released = False
         self._zombies = 0
         self._waiters: list[tuple[Callable[[], bool], threading.Event]] = []
-        method, patch = self._start_method()
-        self._method = method
         try:
-            launcher = self._launcher(method, patch)
+            launcher = self._launcher(self._method, patch)
         except BaseException:
             self._reactor.close()
             raise
@@ -287,11 +286,10 @@ class PreforkPool(Pool):
 
     def _grow(self, n: int) -> None:
         self._limit += n
-        if self.config.hosted is None:
-            for _ in range(n):
+        for _ in range(n):
+            if self.config.hosted is None or self._crew.excess:
                 self._crew.increase()
-        else:
-            for _ in range(n):
+            else:
                 self._resize(min(self._crew.active.values(), key=lambda host: host.slots), 1)
         self._tell(self.config.listener.resized, self._limit)
         self._crew.pump()
@@ -366,7 +364,7 @@ class PreforkPool(Pool):
         return lines
 
     def _about(self, host: Host) -> dict[str, object]:
-        first = next(iter(host.entries.values()), None)
+        first = next(iter(list(host.entries.values())), None)
         return {
             "index": host.orders.index,
             "pid": host.pid,

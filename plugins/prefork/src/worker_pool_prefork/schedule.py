@@ -91,7 +91,9 @@ class Schedule:
             return [self.waiting.popleft() for _ in range(min(room, len(self.waiting)))] if room > 0 else []
         if host.room <= 0 and not host.entries:
             return []  # the child that it replaces still works
-        if len(host.entries) > BATCH // 2 or not all(self._is_small(entry) for entry in host.entries.values()):
+        if host.long_job in host.entries or len(host.entries) > BATCH // 2:
+            return []
+        if not all(self._is_small(entry) for entry in host.entries.values()):
             return []
         share = max(1, -(-len(self.waiting) // hosts))
         most = min(BATCH - len(host.entries), allowed, share)

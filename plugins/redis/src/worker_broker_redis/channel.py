@@ -72,7 +72,8 @@ class RedisChannel(LeasingChannel, kombu_redis.Channel):  # type: ignore[misc]  
         """Have messages of `queue` delivered to `callback`; with `no_ack` they are settled as they are fetched."""
         super().basic_consume(queue, no_ack, callback, consumer_tag, **kwargs)
         if queue in self.active_fanout_queues:
-            self._in_listen = False  # the next turn subscribes to all of them
+            self._in_listen = False
+            self.listen()  # at once, to all of them: what is broadcast before the subscription reaches nobody
         self.consumes(queue, no_ack, callback)
 
     def basic_cancel(self, consumer_tag: str) -> None:

@@ -1,0 +1,90 @@
+"""An application whose jobs do one small thing, and travel as a line of JSON and a body."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from worker_kernel import Job, Outcome
+from worker_kernel.testing.fake_application import FakeApplication
+from worker_kernel.testing.fake_job import outcome_of
+
+
+def _hold(argument: str) -> object:
+    """Run until there is the file of this name; there is another one as soon as it runs."""
+    path = Path(argument)
+    path.with_suffix(".runs").write_text(str(os.getpid()))
+    while not path.exists():  # one of the rare polls in a task: what it waits for is another process
+        time.sleep(0.005)
+    return os.getpid()
+
+
+def _sleep(argument: str) -> object:
+    time.sleep(float(argument))
+    return os.getpid()
+
+
+def _die(argument: str) -> object:
+    os.kill(os.getpid(), int(argument))
+    time.sleep(60)
+    return None
+
+
+TASKS: Mapping[str, Callable[[str], object]] = {
+    "pid": lambda _: os.getpid(),
+    "hold": _hold,
+    "sleep": _sleep,
+    "die": _die,
+    "noop": lambda _: None,
+    "parent": lambda _: os.getppid(),
+}
+
+
+class SmallJob(Job):
+    """Runs one of `TASKS`; its value is the outcome's ``result``."""
+
+    is_async = False
+    is_report = False
+    soft_time_limit = None
+
+    def __init__(
+        self, id: str, task: str = "noop", argument: str = "", *, body: bytes = b"", time_limit: float | None = None
+    ) -> None:
+        self.id, self.task, self.argument, self.body = id, task, argument, body
+        self.time_limit = time_limit
+
+    def prepare(self) -> None:
+        """There is nothing to decode."""
+
+    def call(self) -> object:
+        """Run the task."""
+        value = TASKS[self.task](self.argument)
+        return value if not self.body else (value, len(self.body))
+
+    def finish(self, ending: object) -> Outcome:
+        """Say how it ended."""
+        return outcome_of(self.id, ending)
+
+    def to_frame(self) -> bytes:
+        """Return a line of JSON, and the body."""
+        return json.dumps([self.id, self.task, self.argument, self.time_limit]).encode() + b"\n" + self.body
+
+
+class SmallApplication(FakeApplication):
+    """Makes `SmallJob`s."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.origin = f"{__name__}:app"
+
+    def job_from_frame(self, frame: bytes) -> Job:
+        """Return the job that wrote the frame."""
+        line, _, body = frame.partition(b"\n")
+        id_, task, argument, time_limit = json.loads(line)
+        return SmallJob(id_, task, argument, body=body, time_limit=time_limit)
+
+
+app = SmallApplication()
