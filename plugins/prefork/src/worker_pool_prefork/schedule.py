@@ -70,16 +70,15 @@ class Schedule:
             allowance: how many more runs a child may be given before it is replaced.
         """
         served: dict[Host, None] = {}
-        takers = sorted(hosts, key=lambda host: len(host.entries) / host.slots)
-        while takers:
-            eager: list[Host] = []
-            for host in takers:
+        progress = True
+        while self.waiting and progress:
+            progress = False
+            for host in sorted(hosts, key=lambda host: len(host.entries) / host.slots):
                 batch = self._batch(host, allowance(host), len(hosts))
                 if batch:
                     host.dispatch(batch)
                     served[host] = None
-                    eager.append(host)
-            takers = eager  # who has taken nothing takes nothing in the next round either
+                    progress = True
         return list(served)
 
     def _batch(self, host: Host, allowed: int, hosts: int) -> list[Entry]:

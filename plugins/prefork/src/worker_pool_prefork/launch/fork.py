@@ -29,6 +29,8 @@ class ForkLauncher:
         """See `Launcher.launch`."""
         process = ForkProcess(target=self._child, args=(ends, orders), name=f"{orders.title}-child-{orders.index}")
         process.start()
+        # Else billiard would wait for it when another one starts, and nobody would learn how it ended.
+        process._children.discard(process)  # noqa: SLF001
         birth.spawned(process.pid)
 
         def exited(ending: Exit) -> None:
