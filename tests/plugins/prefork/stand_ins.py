@@ -9,8 +9,8 @@ from collections.abc import Callable
 from typing import Any
 
 import attrs
-
 from tests.plugins.prefork.small_application import SmallJob
+
 from worker_kernel import Outcome, OutcomeKind, PoolConfig
 from worker_kernel.testing import FakeClock, RecordingListener
 from worker_pool_prefork.child import Ends

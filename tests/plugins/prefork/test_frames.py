@@ -50,9 +50,7 @@ OUTCOMES = st.builds(
 
 @given(sent=st.lists(JOBS | NEWS, max_size=6), data=st.data())
 def test_jobs_and_news_come_out_as_they_went_in_however_the_stream_is_cut(sent: list[Any], data: st.DataObject) -> None:
-    stream = b"".join(
-        jobs_frame(one) if one and isinstance(one[0], tuple) else news_frame(one) for one in sent if one
-    )
+    stream = b"".join(jobs_frame(one) if one and isinstance(one[0], tuple) else news_frame(one) for one in sent if one)
     reader, got, position = FrameReader(), [], 0
     while position < len(stream):
         length = data.draw(st.integers(1, min(64, len(stream) - position)))

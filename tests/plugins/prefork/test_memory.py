@@ -8,8 +8,8 @@ import threading
 from collections.abc import Callable
 
 import pytest
-
 from tests.plugins.prefork.small_application import SmallJob
+
 from worker_kernel import Job, Outcome, Slot
 from worker_pool_prefork.memory import resident
 from worker_pool_prefork.pool import PreforkPool

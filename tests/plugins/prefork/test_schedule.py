@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from tests.plugins.prefork.small_application import SmallJob
 from tests.plugins.prefork.stand_ins import Play, play
+
 from worker_pool_prefork.entry import Entry
 from worker_pool_prefork.frames import Word
 from worker_pool_prefork.schedule import BATCH, PATIENCE, SMALL, Costs, Schedule
@@ -15,7 +15,7 @@ from worker_pool_prefork.schedule import BATCH, PATIENCE, SMALL, Costs, Schedule
 
 def entry(number: int, *, is_report: bool = False) -> Entry:
     job = SmallJob(f"job-{number}")
-    job.is_report = is_report  # type: ignore[misc]  # of this one
+    job.is_report = is_report
     return Entry(number, job)
 
 
