@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -58,7 +58,7 @@ def make_pool() -> Iterator[MakePool]:
                 "limit": limit,
                 "listener": RecordingListener(patience=PATIENCE),
                 "app": app,
-                "boot": BootRecord(origin=app.origin or "", path=tuple(sys.path), directory=os.getcwd()),
+                "boot": BootRecord(origin=app.origin or "", path=tuple(sys.path), directory=str(Path.cwd())),
                 "limit_grace": 0.2,
                 "options": {"worker_pool_start_method": method, **(options or {})},
                 **fields,

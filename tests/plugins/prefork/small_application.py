@@ -47,14 +47,14 @@ class SmallJob(Job):
     """Runs one of `TASKS`; its value is the outcome's ``result``."""
 
     is_async = False
-    is_report = False
     soft_time_limit = None
 
     def __init__(
-        self, id: str, task: str = "noop", argument: str = "", *, body: bytes = b"", time_limit: float | None = None
+        self, job_id: str, task: str = "noop", argument: str = "", *, body: bytes = b"", time_limit: float | None = None
     ) -> None:
-        self.id, self.task, self.argument, self.body = id, task, argument, body
+        self.id, self.task, self.argument, self.body = job_id, task, argument, body
         self.time_limit = time_limit
+        self.is_report = False
 
     def prepare(self) -> None:
         """There is nothing to decode."""
@@ -83,8 +83,8 @@ class SmallApplication(FakeApplication):
     def job_from_frame(self, frame: bytes) -> Job:
         """Return the job that wrote the frame."""
         line, _, body = frame.partition(b"\n")
-        id_, task, argument, time_limit = json.loads(line)
-        return SmallJob(id_, task, argument, body=body, time_limit=time_limit)
+        job_id, task, argument, time_limit = json.loads(line)
+        return SmallJob(job_id, task, argument, body=body, time_limit=time_limit)
 
 
 app = SmallApplication()

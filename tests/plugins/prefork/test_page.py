@@ -57,7 +57,8 @@ def test_the_journal_is_a_list_of_what_has_ended_until_it_is_cleared(pages: tupl
 @given(lengths=st.lists(st.integers(1, JOURNAL_SIZE + 10), min_size=1, max_size=20))
 def test_a_full_journal_takes_nothing_more_and_keeps_what_it_has(lengths: list[int]) -> None:
     fd = make_page_file()
-    child, kept = Page(fd), []
+    child = Page(fd)
+    kept: list[bytes] = []
     try:
         for length in lengths:
             news = b"x" * length

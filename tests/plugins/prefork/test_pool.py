@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import Any
 import pytest
 from tests.plugins.prefork.small_application import SmallJob, app
 
-from worker_kernel import OutcomeKind, Unsupported, UsageError
+from worker_kernel import BootRecord, OutcomeKind, Unsupported, UsageError
 from worker_kernel.testing import RecordingListener
 from worker_pool_prefork import CONTRACT, pools
 from worker_pool_prefork.pool import PreforkPool
@@ -301,12 +302,8 @@ def _hang(once: Path) -> None:
         signal.pause()
 
 
-def _boot(*, include: tuple[str, ...] = (), path: Iterable[str] = ()) -> Any:
-    import sys
-
-    from worker_kernel import BootRecord
-
-    return BootRecord(origin=app.origin or "", include=include, path=(*path, *sys.path), directory=os.getcwd())
+def _boot(*, include: tuple[str, ...] = (), path: Iterable[str] = ()) -> BootRecord:
+    return BootRecord(origin=app.origin or "", include=include, path=(*path, *sys.path), directory=str(Path.cwd()))
 
 
 def test_a_restart_is_refused_by_name_unless_it_was_allowed(make_pool: MakePool, until: Until) -> None:

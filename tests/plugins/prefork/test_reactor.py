@@ -44,7 +44,12 @@ def test_calls_from_many_threads_are_all_made_and_wake_it_once(
 ) -> None:
     wakes: list[int] = []
     write = os.write
-    monkeypatch.setattr(os, "write", lambda fd, data: (wakes.append(fd), write(fd, data))[1])
+
+    def counting(fd: int, data: bytes) -> int:
+        wakes.append(fd)
+        return write(fd, data)
+
+    monkeypatch.setattr(os, "write", counting)
     made: list[tuple[int, int]] = []
     start = threading.Barrier(4)
 
@@ -63,14 +68,19 @@ def test_calls_from_many_threads_are_all_made_and_wake_it_once(
     for who in range(4):
         assert [call for call in made if call[0] == who] == [(who, turn) for turn in range(100)], "in each one's order"
     assert 1 <= len(wakes) <= 4, "at most one for each thread that looked before the first had said so"
-    reactor.post(lambda: made.clear())
+    reactor.post(made.clear)
     reactor.turn(None)
     assert made == [], "it is woken again after a turn"
 
 
 def test_a_call_that_is_posted_while_calls_are_made_is_made_in_the_same_turn(reactor: Reactor) -> None:
     made: list[str] = []
-    reactor.post(lambda: (made.append("first"), reactor.post(lambda: made.append("second"))))
+
+    def first() -> None:
+        made.append("first")
+        reactor.post(lambda: made.append("second"))
+
+    reactor.post(first)
     reactor.turn(0.0)
     assert made == ["first", "second"]
 
@@ -165,18 +175,25 @@ def test_on_the_hub_everything_is_called_by_the_hub_in_order_and_there_is_no_thr
     def note(what: str) -> None:
         made.append((what, threading.get_ident()))
 
+    def read(events: int) -> None:
+        note(f"descriptor {ours.recv(1)!r}")
+
+    def post() -> None:
+        for number in range(3):
+            real.post(lambda number=number: note(f"call {number}"))  # type: ignore[misc]  # bound at once
+
     with ours, theirs:
         real.later(0.01, lambda: note("timer"))  # before it is on the hub
         real.join(hub)
-        real.watch(ours.fileno(), READ, lambda _: (ours.recv(1), note("descriptor")))
+        real.watch(ours.fileno(), READ, read)
         theirs.send(b"!")
-        poster = threading.Thread(target=lambda: [real.post(lambda n=n: note(f"call {n}")) for n in range(3)])  # type: ignore[misc]
+        poster = threading.Thread(target=post)
         poster.start()
         poster.join()
         assert threading.active_count() == before
         while len(made) < 5:
             hub.run_once(PATIENCE)
-        assert [what for what, _ in made] == ["descriptor", "call 0", "call 1", "call 2", "timer"]
+        assert [what for what, _ in made] == ["descriptor b'!'", "call 0", "call 1", "call 2", "timer"]
         assert {thread for _, thread in made} == {threading.get_ident()}
         real.later(0.02, lambda: note("later"))
         real.later(0.01, lambda: note("sooner"))  # the hub has to come earlier than it meant to

@@ -15,7 +15,7 @@ from worker_pool_prefork.schedule import BATCH, PATIENCE, SMALL, Costs, Schedule
 
 def entry(number: int, *, is_report: bool = False) -> Entry:
     job = SmallJob(f"job-{number}")
-    job.is_report = is_report  # type: ignore[misc]  # of this one
+    job.is_report = is_report
     return Entry(number, job)
 
 
