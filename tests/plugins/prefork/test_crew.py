@@ -7,12 +7,15 @@ import signal
 import subprocess
 
 import pytest
+from tests.plugins.prefork.small_application import SmallJob
 from tests.plugins.prefork.stand_ins import Play
 
 from worker_kernel.poolstep import MAX_RESTARTS
+from worker_pool_prefork.entry import Entry
 from worker_pool_prefork.frames import Word
 from worker_pool_prefork.host import Host
 from worker_pool_prefork.launch.launcher import Exit, reap
+from worker_pool_prefork.limits import REPORT_LIMIT
 from worker_pool_prefork.states import NEXT, HostState
 
 
@@ -204,6 +207,23 @@ def test_a_child_that_closes_its_pipe_and_lives_on_is_killed_after_lost_wait(pla
     scene.turn()
     assert [outcome.kind for _, outcome in scene.finished] == ["lost"]
     assert scene.crew.recycled == {"lost": 1}
+
+
+def test_a_report_that_a_child_does_not_take_up_is_given_to_another_one(played: Play) -> None:
+    scene = played(1, max_restarts=None)
+    (child,) = scene.children
+    entry = Entry(1, SmallJob("report"))
+    entry.job.is_report = True
+    scene.crew.schedule.put(entry)
+    scene.crew.pump()
+    scene.turn()
+    scene.turn(REPORT_LIMIT)
+    assert states(scene.host(child)) == ["killed"]
+    child.end()
+    scene.turn()
+    scene.children[1].ready()
+    scene.turn()
+    assert scene.children[1].jobs == [1]
 
 
 def test_what_a_child_said_before_it_ended_counts_from_the_pipe_and_from_the_journal(played: Play) -> None:

@@ -20,6 +20,8 @@ _FIRST_REMINDER, _LONGEST_REMINDER = 0.03, 1.0
 """Seconds after which a signal that has not arrived is sent again; doubled each time, up to the second."""
 _INNER_MARGIN = 1.0
 """Seconds, beyond the grace, that an inner pool has for enforcing its own limits before its process is killed."""
+REPORT_LIMIT = 10.0
+"""Seconds that a report may take: a child that was stopped must not keep a fate for ever. It is reported again then."""
 _NEVER = float("inf")
 
 
@@ -76,7 +78,7 @@ class Limits:
     def _limits(self, entry: Entry) -> tuple[float, float]:
         job, config = entry.job, self._config
         if job.is_report:
-            return _NEVER, _NEVER
+            return _NEVER, REPORT_LIMIT
         soft = job.soft_time_limit if job.soft_time_limit is not None else config.soft_time_limit
         hard = job.time_limit if job.time_limit is not None else config.time_limit
         hard = _NEVER if hard is None else hard
