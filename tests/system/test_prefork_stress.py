@@ -145,7 +145,7 @@ def back_at_its_size(site: Any, worker: Any, until: Any) -> None:
 @pytest.mark.xfail(
     strict=False,
     raises=AssertionError,
-    reason="now and then a task whose child was killed fails with WorkerLostError although attempts are left: unexplained",
+    reason="unexplained: now and then a task whose child was killed fails though it has attempts left",
 )
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("seconds", DURATIONS)
