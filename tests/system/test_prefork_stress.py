@@ -142,11 +142,6 @@ def back_at_its_size(site: Any, worker: Any, until: Any) -> None:
     until(whole, "each slot to have one child, which sleeps", 60.0)
 
 
-@pytest.mark.xfail(
-    strict=False,
-    raises=AssertionError,
-    reason="unexplained: now and then a task whose child was killed fails though it has attempts left",
-)
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("seconds", DURATIONS)
 def test_without_a_cap_on_attempts_no_task_is_lost_or_stuck(

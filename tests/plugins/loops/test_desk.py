@@ -240,6 +240,18 @@ def test_a_report_that_cannot_be_stored_is_tried_again(office: Any, message: Any
     assert m.fates == ["ack"]
 
 
+def test_a_report_whose_own_process_dies_is_made_again_of_the_same_fate(office: Any, message: Any) -> None:
+    o = office()
+    m = o.deliver(message())
+    o.end(OutcomeKind.TIMED_OUT, stored=False)
+    o.end(OutcomeKind.LOST, stored=False)
+    o.clock.now += 6
+    o.timers.fire()
+    assert o.pool.jobs[0].report.kind is OutcomeKind.TIMED_OUT
+    o.end(OutcomeKind.TIMED_OUT)
+    assert m.fates == ["ack"]
+
+
 def test_a_report_that_is_still_to_be_stored_outlives_the_connection(office: Any, message: Any) -> None:
     o = office(TaskOptions(name="t", acks_late=False))
     o.deliver(message())

@@ -336,7 +336,7 @@ class Desk:
 
     def _report(self, request: Request, outcome: Outcome, fate: Fate, reason: str) -> None:
         """Have a fate stored that no slot could store; the message meets ``fate`` once it is."""
-        request.fate, request.reason = fate, reason
+        request.fate, request.reason, request.decided = fate, reason, outcome
         self._submit(request, self._app.report(request.envelope, outcome))
 
     def _reported(self, request: Request, outcome: Outcome) -> None:
@@ -346,7 +346,8 @@ class Desk:
             self._settle(request, Fate.NONE)
         elif not self.draining:
             log.error("the fate of %s could not be stored; trying again in %.0f s", request, STORE_AGAIN)
-            request.job = self._app.report(request.envelope, outcome)
+            # As it was decided: what ended the report itself (its child was killed) is not the task's fate.
+            request.job = self._app.report(request.envelope, request.decided or outcome)
             self._active[request.key] = request  # a redelivery of it is adopted meanwhile
             self._unstored.add(request)
             self._count_held()

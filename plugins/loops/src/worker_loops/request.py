@@ -7,7 +7,7 @@ from typing import Any
 
 import attrs
 
-from worker_kernel import Envelope, Job, TaskOptions, TimerHandle
+from worker_kernel import Envelope, Job, Outcome, TaskOptions, TimerHandle
 
 from .connection import Generation
 
@@ -80,6 +80,8 @@ class Request:
     """While it is REPORTING: what becomes of its message afterwards."""
     reason: str = ""
     """With QUARANTINE: why."""
+    decided: Outcome | None = None
+    """While it is REPORTING: the fate of the task that is to be stored."""
 
     @property
     def key(self) -> tuple[str, int]:
