@@ -142,7 +142,13 @@ def test_a_task_may_use_processes_of_its_own_and_the_hard_limit_takes_them_along
         @app.task
         def squares():
             with multiprocessing.get_context("fork").Pool(2) as pool:
-                return pool.map(abs, [-1, -2, -3])
+                values = pool.map(abs, [-1, -2, -3])
+                pool.terminate()
+            idle = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
+            idle.start()
+            idle.terminate()
+            idle.join()
+            return values
         @app.task(time_limit=1)
         def parent():
             child = subprocess.Popen(["sleep", "60"])

@@ -464,7 +464,10 @@ class Desk:
         running = [request for request in before if request.job in self._jobs]
         pools()
         for event in take():
-            if isinstance(event, Finished) and (request := self._jobs.get(event.job)) is not None:
+            request = self._jobs.get(event.job) if isinstance(event, (Accepted, Finished)) else None
+            if request is not None and isinstance(event, Accepted):
+                request.started = True
+            elif request is not None and isinstance(event, Finished):
                 self._leave_pool(request)
                 self._abandoned(request, event.job, event.outcome)
         for request in running:

@@ -76,6 +76,7 @@ def run(ends: Ends, orders: Orders, equip: Callable[[Callable[[str], None]], Equ
     except BaseException as exc:  # noqa: BLE001  (told to the worker, which tells the user)
         link.tell([Word.BROKEN, _why(exc)])
         return BROKEN_EXIT
+    os.register_at_fork(after_in_child=_be_ordinary)
     control.start(link, lane)
     link.tell([Word.READY])
     name_process(orders.title, orders.slots, "idle")
@@ -136,6 +137,12 @@ def prepare_process(parent: int) -> None:
         signal.signal(getattr(signal, name), signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     random.seed()
+
+
+def _be_ordinary() -> None:
+    """In a process that a task forks: signals mean what they do elsewhere, so that ``terminate`` ends it."""
+    for name in ("SIGTERM", "SIGUSR1", "SIGINT"):
+        signal.signal(getattr(signal, name), signal.SIG_DFL)
 
 
 def die_with_parent(parent: int) -> None:
