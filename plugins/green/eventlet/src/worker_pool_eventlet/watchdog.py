@@ -36,11 +36,9 @@ class Eventlet:
     name = "eventlet"
 
     def __init__(self) -> None:
-        threading = eventlet.patcher.original("threading")
+        thread = eventlet.patcher.original("_thread")
         self.native = Native.raw(
-            start_new_thread=threading._start_new_thread,  # noqa: SLF001  (the originals are nowhere else)
-            allocate_lock=threading._allocate_lock,  # noqa: SLF001
-            get_ident=threading.get_ident,
+            start_new_thread=thread.start_new_thread, allocate_lock=thread.allocate_lock, get_ident=thread.get_ident
         )
         self._hub = eventlet.hubs.get_hub()
         self._calls: deque[Callable[[], object]] = deque()
