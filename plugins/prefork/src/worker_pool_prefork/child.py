@@ -76,7 +76,7 @@ def run(ends: Ends, orders: Orders, equip: Callable[[Callable[[str], None]], Equ
     except BaseException as exc:  # noqa: BLE001  (told to the worker, which tells the user)
         link.tell([Word.BROKEN, _why(exc)])
         return BROKEN_EXIT
-    os.register_at_fork(after_in_child=_be_ordinary)
+    os.register_at_fork(before=_hold_signals, after_in_parent=_release_signals, after_in_child=_be_ordinary)
     control.start(link, lane)
     link.tell([Word.READY])
     name_process(orders.title, orders.slots, "idle")
@@ -139,10 +139,23 @@ def prepare_process(parent: int) -> None:
     random.seed()
 
 
+_OURS = frozenset({signal.SIGTERM, signal.SIGUSR1})
+
+
+def _hold_signals() -> None:
+    """A task forks: what is sent to the new process before it is ordinary must wait until then."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, _OURS)
+
+
+def _release_signals() -> None:
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _OURS)
+
+
 def _be_ordinary() -> None:
     """In a process that a task forks: signals mean what they do elsewhere, so that ``terminate`` ends it."""
-    for name in ("SIGTERM", "SIGUSR1", "SIGINT"):
-        signal.signal(getattr(signal, name), signal.SIG_DFL)
+    for number in (*_OURS, signal.SIGINT):
+        signal.signal(number, signal.SIG_DFL)
+    _release_signals()
 
 
 def die_with_parent(parent: int) -> None:
