@@ -110,7 +110,8 @@ def test_a_task_sent_after_healing_is_done_soon(
     fault(scene_)
     assert app.send_task("tasks.add", (2, 3)).get(timeout=SOON * LOAD) == 5
     assert worker.stop() == 0, worker.log
-    assert "lost" in worker.log
+    # What is swallowed in a short hole may be a wake-up alone: the next look finds the task, a later probe the loss.
+    assert fault is short_black_hole or "lost" in worker.log
 
 
 @pytest.mark.parametrize("loop", ["asynloop", "synloop"])
