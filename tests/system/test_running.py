@@ -8,8 +8,7 @@ import sys
 from typing import Any
 
 import pytest
-
-POOLS = ["solo", "threads", "prefork"]
+from tests.system.conftest import POOLS
 
 
 @pytest.mark.parametrize("pool", POOLS)

@@ -5,15 +5,17 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import kombu
 import pytest
 import redis
 from amqp.exceptions import RecoverableConnectionError
+from tests.system.proxy import Proxy
 
-from worker_broker_redis.address import InvalidUrl
+from worker_broker_redis.address import Address, InvalidUrl
+from worker_broker_redis.connections import pool
 from worker_broker_redis.link import Link
 
 Call = Callable[..., Any]
@@ -44,6 +46,32 @@ def test_a_link_that_breaks_is_a_connection_error_and_stays_one(
         assert not isinstance(caught.value, TimeoutError)
     receiver.connection.collect()
     assert server.hlen("unacked") == 1
+
+
+@pytest.fixture
+def proxy(server: Any) -> Iterator[Proxy]:
+    proxy = Proxy(6379)
+    yield proxy
+    proxy.close()
+
+
+def test_a_connection_for_wake_ups_that_falls_silent_is_a_lost_one(
+    server: Any, number: int, proxy: Proxy, until: Call
+) -> None:
+    connections = pool(Address.from_url(f"redis://127.0.0.1:{proxy.port}/{number}"))
+    link = Link(connections)
+    assert link.probe(0.0) is False  # nothing to ask yet
+    link.watch()
+    for _ in range(3):
+        link.probe(30.0)
+        until(link.drain, "the sign of life")
+    proxy.swallow()
+    link.probe(30.0)
+    link.probe(30.0)  # there is time yet
+    with pytest.raises(redis.ConnectionError, match="silent"):
+        link.probe(0.0)
+    link.close()
+    connections.disconnect()
 
 
 def test_where_the_server_tells_no_changes_it_is_looked_at_every_second(

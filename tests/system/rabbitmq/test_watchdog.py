@@ -111,7 +111,8 @@ def test_a_connection_that_delivers_nothing_is_made_anew(
 
 
 @pytest.mark.usefixtures("sockets_of_its_own")
-@pytest.mark.parametrize(("pool", "loop"), [*columns()])
+@pytest.mark.parametrize("loop", ["asynloop", pytest.param("synloop", marks=pytest.mark.long)])
+@pytest.mark.parametrize("pool", [POOLS[-1], *(pytest.param(pool, marks=pytest.mark.long) for pool in POOLS[:-1])])
 def test_where_that_does_not_help_the_worker_is_not_ready_and_then_exits_with_6(
     watched: Callable[..., Any], eater: DeliveryEater, pool: str, loop: str, until: Any
 ) -> None:

@@ -83,6 +83,15 @@ class Exclusive:
                 replies.append(error)
         return replies
 
+    def tell(self, *command: Any) -> None:
+        """Send a command and wait for nothing: its reply is for `drain`.
+
+        Raises:
+            redis.ConnectionError: the connection is lost.
+        """
+        self._check()
+        self._connection.send_command(*command, check_health=False)
+
     def drain(self) -> bool:
         """Read away what has come unasked, without waiting; whether anything had.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from typing import TYPE_CHECKING, Any
 
 import redis
@@ -40,6 +41,7 @@ class Link:
         self._commands = Exclusive(pool)
         self._wakeups: Exclusive | None = None
         self._asked = False
+        self._probed: float | None = None  # monotonic; when the second was asked for a sign of life that has not come
 
     @property
     def watches(self) -> bool:
@@ -85,7 +87,28 @@ class Link:
         Raises:
             redis.ConnectionError: the connection is lost.
         """
-        return self._wakeups is not None and self._wakeups.drain()
+        came = self._wakeups is not None and self._wakeups.drain()
+        if came:
+            self._probed = None
+        return came
+
+    def probe(self, patience: float) -> bool:
+        """Find out whether the second still lives, which nothing is sent on otherwise; whether a change was told.
+
+        To be called now and then. Waits for nothing: this call asks, a later one looks for the answer.
+
+        Raises:
+            redis.ConnectionError: it is lost, or has given no sign of life for `patience` seconds.
+        """
+        came = self.drain()
+        if self._wakeups is None:
+            return came
+        if self._probed is None:
+            self._wakeups.tell("PING")
+            self._probed = time.monotonic()
+        elif time.monotonic() - self._probed > patience:
+            raise redis.exceptions.ConnectionError("the connection on which changes are told has fallen silent")
+        return came
 
     def fileno(self) -> int | None:
         """The descriptor that can be read when a change is told; None where none is told."""

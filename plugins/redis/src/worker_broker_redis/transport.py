@@ -304,6 +304,8 @@ class Transport(LeasingTransport):
             self.renew()
         if self._consumes():
             self.restore()
+        if self.link.probe(self.address.socket_timeout):
+            self._more = True
         for channel in self.channels:
             channel.maybe_refresh_binding_expiry()
 
