@@ -53,3 +53,17 @@ class HostedGevent(Hosting):
 class TestHostedGevent(PoolContract):
     pool_path = f"{__file__}:HostedGevent"
     capabilities = HostedGevent.capabilities
+
+
+eventlet = pytest.importorskip("worker_pool_eventlet", reason="worker-pool-eventlet is not installed").pools()[0]
+
+
+class HostedEventlet(Hosting):
+    inner = eventlet
+    capabilities = hosting(eventlet)
+
+
+@pytest.mark.long
+class TestHostedEventlet(PoolContract):
+    pool_path = f"{__file__}:HostedEventlet"
+    capabilities = HostedEventlet.capabilities

@@ -116,7 +116,8 @@ class BootRecord:
             import_modules(self.include, "worker_include")
         phase("configuring the application")
         app.configure(self._read_settings(app, plugins.settings), plugins, join_blocks=self.join_blocks)
-        app.broker()  # relative paths are those of now, whatever a task does to the working directory
+        if self.plugins:  # without any there is no transport
+            app.broker()  # relative paths are those of now, whatever a task does to the working directory
         return Booted(app=app, hooks=plugins.hooks, plugins=plugins)
 
     def set_up_logging(self) -> None:
