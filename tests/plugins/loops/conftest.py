@@ -165,6 +165,7 @@ class ScriptedPool(Pool):
         self.accepted: set[Job] = set()
         self.closed = False
         self.stored_at_terminate = OutcomeKind.LOST
+        self.likes: Callable[[float], int] = lambda runtime: 0
 
     def start(self) -> None: ...
 
@@ -191,6 +192,9 @@ class ScriptedPool(Pool):
                 self.finish(job, OutcomeKind.CANCELLED, stored=False)
                 return CancelReply.CANCELLED
         return CancelReply.UNKNOWN
+
+    def backlog(self, runtime: float) -> int:
+        return self.likes(runtime)
 
     def close(self) -> None:
         self.closed = True
@@ -260,6 +264,8 @@ class ScriptedGeneration:
 
 DEFAULTS: dict[str, object] = {
     "worker_prefetch_buffer": 0,
+    "worker_prefetch_multiplier": None,
+    "worker_disable_prefetch": False,
     "worker_eta_task_limit": None,
     "worker_max_attempts": 3,
     "worker_disable_rate_limits": False,

@@ -17,6 +17,10 @@ class PoolMap:
         """Return the pool that is to run ``request``."""
         return self._pool
 
+    def backlog(self, runtime: float) -> int:
+        """Return how many jobs the pools like to hold beyond their slots; see `Pool.backlog`."""
+        return self._pool.backlog(runtime)
+
     def terminate(self) -> None:
         """End whatever runs, in all pools."""
         self._pool.terminate()
