@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .application import Application, BrokerInfo, Envelope, Fence, TaskOptions
+    from .autoscaling import AutoscalePolicy, Load
     from .blueprint import Blueprint
     from .books import SlotWorker
     from .bootrecord import Booted, BootRecord
@@ -100,7 +101,7 @@ if TYPE_CHECKING:
     from .leasing.message import LeasedMessage
     from .leasing.transport import LeasingTransport
     from .limits import Limits, Run, ThreadRun
-    from .loop import Consumer, Drive, LoopSpec, StopMode, StopRequest
+    from .loop import Consumer, Demand, Drive, LoopSpec, StopMode, StopRequest
     from .loopcalls import LoopCalls
     from .markings import ATTEMPTS_HEADER, QUARANTINE_HEADER, QUARANTINE_SUFFIX, QUARANTINED_AT_HEADER
     from .native import Native, NativeLock
@@ -120,6 +121,7 @@ if TYPE_CHECKING:
         Slot,
         SlotStatistics,
     )
+    from .queuedepth import QueueDepth, queue_depth
     from .settings import Layer, Setting, Settings, Source, Value
     from .slotpool import Server, SlotPool
     from .slots import Slots, Ticket
@@ -140,6 +142,8 @@ _HOMES = {
     "Envelope": ".application",
     "Fence": ".application",
     "TaskOptions": ".application",
+    "AutoscalePolicy": ".autoscaling",
+    "Load": ".autoscaling",
     "Blueprint": ".blueprint",
     "BlueprintName": ".bootsteps",
     "Step": ".bootsteps",
@@ -236,6 +240,7 @@ _HOMES = {
     "Run": ".limits",
     "ThreadRun": ".limits",
     "Consumer": ".loop",
+    "Demand": ".loop",
     "Drive": ".loop",
     "LoopSpec": ".loop",
     "StopMode": ".loop",
@@ -284,6 +289,8 @@ _HOMES = {
     "QUARANTINED_AT_HEADER": ".markings",
     "QUARANTINE_HEADER": ".markings",
     "QUARANTINE_SUFFIX": ".markings",
+    "QueueDepth": ".queuedepth",
+    "queue_depth": ".queuedepth",
     "SlotPool": ".slotpool",
     "Server": ".slotpool",
     "SlotWorker": ".books",
@@ -311,6 +318,7 @@ __all__ = [
     "AppNotLoaded",
     "Application",
     "AsyncResult",
+    "AutoscalePolicy",
     "AutoscalePolicySpec",
     "Blueprint",
     "BlueprintName",
@@ -328,6 +336,7 @@ __all__ = [
     "Consumer",
     "ControlCommandSpec",
     "ControlError",
+    "Demand",
     "Drive",
     "Effect",
     "Envelope",
@@ -359,6 +368,7 @@ __all__ = [
     "LeasingChannel",
     "LeasingTransport",
     "Limits",
+    "Load",
     "LoopCalls",
     "LoopSpec",
     "MaxRetriesExceeded",
@@ -388,6 +398,7 @@ __all__ = [
     "PoolSpec",
     "PoolStatistics",
     "Pulse",
+    "QueueDepth",
     "Raised",
     "Reject",
     "Resized",
@@ -466,6 +477,7 @@ __all__ = [
     "kernel_worker_stopped",
     "kernel_worker_stopping",
     "patch",
+    "queue_depth",
     "read_resources",
 ]
 

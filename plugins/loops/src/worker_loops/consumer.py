@@ -13,6 +13,7 @@ from worker_kernel import (
     BlueprintName,
     BrokerUnavailable,
     ControlError,
+    Demand,
     ExitCode,
     Hub,
     KernelError,
@@ -318,6 +319,11 @@ class TaskConsumer:
             reason = "what still runs cannot be ended"
             worker.request_stop(StopRequest(mode=StopMode.COLD, reason=reason, at_once=True))
         self._ended = True
+
+    def demand(self) -> Demand:
+        """See `worker_kernel.Consumer.demand`."""
+        runtime = self.desk.flow.buffer.pace.average
+        return Demand(waiting=self.desk.waiting, runtime=runtime, queues=tuple(self.queues))
 
     def statistics(self) -> Mapping[str, object]:
         """See `worker_kernel.Consumer.statistics`."""

@@ -334,6 +334,11 @@ class Desk:
         """Jobs that the pool has, reports included."""
         return len(self._dispatch.jobs)
 
+    @property
+    def waiting(self) -> int:
+        """Messages that could run, had they a slot."""
+        return len(self._dispatch.waiting) + self._dispatch.ahead
+
     def statistics(self) -> dict[str, object]:
         """Return counts, JSON-safe."""
         return {

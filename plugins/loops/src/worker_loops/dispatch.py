@@ -186,11 +186,16 @@ class Dispatch:
         """Ask the pool for a job that it has not started. Its `finished` says whether that was in time."""
         self._pools.for_request(request).cancel(request.envelope.id, CancelHow.WAITING)
 
+    @property
+    def ahead(self) -> int:
+        """Jobs that the pool has without a slot for them."""
+        return len(self._ahead)
+
     def statistics(self) -> dict[str, object]:
         """Return counts, JSON-safe."""
         states = Counter(request.state for request in self.jobs.values())
         return {
             "waiting": len(self.waiting),
             **{str(state): states[state] for state in (State.SUBMITTED, State.RUNNING, State.REPORTING)},
-            "ahead": len(self._ahead),
+            "ahead": self.ahead,
         }
