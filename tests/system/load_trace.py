@@ -51,7 +51,7 @@ class Trace:
         return sum(a != b for a, b in pairwise(directions))
 
 
-def run_trace(site: Any, until: Any, *options: str, tasks: int = 40, **more: Any) -> None:
+def run_trace(site: Any, until: Any, *options: str, tasks: int = 24, **more: Any) -> None:
     """Send a load to a worker with these options, and hold it to its promises until it is small again."""
     site.write(TASKS)
     scaled = ("--autoscale", f"{MAXIMUM},{more.get('minimum', MINIMUM)}", "--state-file", "state.json")

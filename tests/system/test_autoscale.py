@@ -8,15 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from tests.system.load_trace import MAXIMUM, run_trace
 
-GREEN = [
-    pytest.param(
-        name, marks=pytest.mark.skipif(importlib.util.find_spec(name) is None, reason=f"{name} is not installed")
-    )
-    for name in ("gevent", "eventlet")
-]
+
+def green(name: str, *marks: pytest.MarkDecorator) -> Any:
+    absent = importlib.util.find_spec(name) is None
+    return pytest.param(name, marks=[pytest.mark.skipif(absent, reason=f"{name} is not installed"), *marks])
+
 
 pytestmark = pytest.mark.usefixtures("sockets_of_its_own")
 
@@ -33,28 +31,29 @@ def test_the_load_trace_on_threads(site: Any, until: Any) -> None:
     run_trace(site, until, "-P", "threads")
 
 
-@pytest.mark.parametrize("pool", ["prefork", *GREEN])
+@pytest.mark.parametrize("pool", ["prefork", green("gevent"), green("eventlet", pytest.mark.long)])
 def test_the_load_trace_on_the_other_pools(plain_site: Any, until: Any, pool: str) -> None:
     run_trace(plain_site, until, "-P", pool)
 
 
-@pytest.mark.parametrize("pool", ["threads", pytest.param("gevent", marks=pytest.mark.long)])
+@pytest.mark.parametrize("pool", ["threads", green("gevent", pytest.mark.long)])
 def test_the_load_trace_on_hosted_pools(plain_site: Any, until: Any, pool: str) -> None:
     run_trace(plain_site, until, "-P", pool, "--processes", "2", minimum=2)
 
 
+@pytest.mark.long
 def test_the_load_trace_on_redis(redis_site: Any, until: Any) -> None:
     run_trace(redis_site, until, "-P", "threads")
 
 
-def test_six_tasks_do_not_end_a_threads_worker_with_autoscale(plain_site: Any, until: Any) -> None:
+def test_six_tasks_do_not_end_a_threads_worker_with_autoscale(redis_site: Any) -> None:
     """Celery 5's worker exits here: its pool of threads has no ``grow``."""
-    plain_site.write("""
+    redis_site.write("""
         @app.task
         def add(a, b): return a + b
     """)
-    worker = plain_site.worker("-P", "threads", "--autoscale=4,1")
-    results = [plain_site.app.send_task("tasks.add", (n, n)) for n in range(6)]
+    worker = redis_site.worker("-P", "threads", "--autoscale=4,1")
+    results = [redis_site.app.send_task("tasks.add", (n, n)) for n in range(6)]
     assert [result.get(timeout=30) for result in results] == [0, 2, 4, 6, 8, 10]
     assert worker.stop() == 0, worker.log
 
