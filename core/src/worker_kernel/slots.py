@@ -49,6 +49,11 @@ class Slots:
         with self._lock:
             self._limit = limit
 
+    def recount(self, running: int) -> None:
+        """Correct how many tickets are out (>= 0), where they were counted by other means: the slot audit."""
+        with self._lock:
+            self._running = running
+
     def _give_back(self, ticket: Ticket) -> bool:
         with self._lock:
             if ticket.released:

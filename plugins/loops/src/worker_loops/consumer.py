@@ -31,6 +31,7 @@ from worker_kernel import (
     kernel_worker_stopping,
 )
 
+from .audit import EVERY
 from .connection import (
     ConsumptionStopped,
     Generation,
@@ -89,6 +90,13 @@ class TaskConsumer:
         """See `worker_kernel.Consumer.run`."""
         if self._hub is not None and self._worker.mailbox is not None:
             self._hub.add_reader(self._worker.mailbox.fileno(), self._worker.read_signals)
+        audit = self._timers.call_repeatedly(EVERY, self.desk.audit.look)
+        try:
+            self._run_generations()
+        finally:
+            audit.cancel()
+
+    def _run_generations(self) -> None:
         patience = self._worker.settings.get_float("worker_watchdog")
         if patience:
             watchdog = Watchdog(

@@ -24,11 +24,13 @@ from worker_kernel import (
     TaskOptions,
     Timers,
     Worker,
+    WorkerLostError,
     kernel_task_accepted,
     kernel_task_received,
 )
 
 from .admission import Admission, Decision, Hold, Refuse, default_options
+from .audit import Audit
 from .buffer import Buffer
 from .connection import Generation
 from .dispatch import Dispatch
@@ -64,6 +66,8 @@ class Desk:
         self._holding = Holding(self.flow, self.admit)
         self._dispatch = Dispatch(worker, pools, self.flow, timers, divert=self._divert, returned=self._hand_back)
         self._endings = Endings(worker, self._admission, self._dispatch, self.flow, timers)
+        self.audit = Audit(worker.slots, self._dispatch, pools.statistics, self._forgotten)
+        """Counts slots, see `Audit.look`."""
         self._tells_received = worker.hooks.listens(kernel_task_received)
         self._tells_accepted = worker.hooks.listens(kernel_task_accepted)
         self.deliveries = 0
@@ -220,6 +224,15 @@ class Desk:
         self._dispatch.measure()
         self._dispatch.start_waiting()
 
+    def _forgotten(self, request: Request) -> None:
+        """The pool has forgotten a job: it meets the fate of one whose process died."""
+        assert request.job is not None  # noqa: S101  (it was given to the pool)
+        failure = Failure.of(WorkerLostError("the pool does not know of it any more"), with_traceback=False)
+        self._dispatch.leave(request)
+        lost = Outcome(job_id=request.envelope.id, kind=OutcomeKind.LOST, failure=failure)
+        self._endings.ended(request, request.job, lost)
+        self._dispatch.start_waiting()
+
     @property
     def stalled(self) -> bool:
         """Whether `hand_back` is to be called, once the broker knows the window."""
@@ -346,5 +359,6 @@ class Desk:
             **self._dispatch.statistics(),
             "window": self.flow.window,
             "buffer": self.flow.buffer.statistics(),
+            "repaired": self.audit.repaired,
             "settled": {str(fate): count for fate, count in sorted(self._endings.settled.items())},
         }

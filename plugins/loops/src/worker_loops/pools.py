@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from worker_kernel import Pool
+from worker_kernel import Pool, PoolStatistics
 
 from .request import Request
 
@@ -24,6 +24,10 @@ class PoolMap:
     def terminate(self) -> None:
         """End whatever runs, in all pools."""
         self._pool.terminate()
+
+    def statistics(self) -> PoolStatistics:
+        """Return what the pools say of themselves."""
+        return self._pool.statistics()
 
     def still_running(self) -> bool:
         """Whether something could not be ended."""
