@@ -3,8 +3,8 @@
 python bench/autoscale.py                           # every installed pool that can resize, to autoscale.svg
 python bench/autoscale.py --pool threads --maximum 16 --peak 60 --out threads.svg --json threads.json
 
-Each pool is left alone for a moment, given `--peak` tasks a second for a while, and left alone again. A task waits for a
-quarter of a second. Shown are slots, running tasks, and messages that wait.
+Each pool is left alone for a moment, given `--peak` tasks a second for a while, and left alone again. A task waits for
+a quarter of a second. Shown are slots, running tasks, and messages that wait.
 """
 
 from __future__ import annotations
