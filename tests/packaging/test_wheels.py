@@ -25,7 +25,7 @@ README = ROOT / "README.md"
 FOLDERS = [ROOT / "core", *sorted(path.parent for path in (ROOT / "plugins").glob("**/pyproject.toml"))]
 PLUGINS = {"hub": "worker-hub", "loops": "worker-loops", "solo": "worker-pool-solo", "sqlite": "worker-broker-sqlite"}
 PLUGINS |= {"gevent": "worker-pool-gevent", "eventlet": "worker-pool-eventlet"}
-PLUGINS |= {"threads": "worker-pool-threads", "redis": "worker-broker-redis"}
+PLUGINS |= {"threads": "worker-pool-threads", "redis": "worker-broker-redis", "autoscale": "worker-autoscale"}
 SHORT = ("worker-pool-eventlet", "worker-kernel[prefork]")
 PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input"]
 
