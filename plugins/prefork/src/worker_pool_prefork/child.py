@@ -77,7 +77,6 @@ def run(ends: Ends, orders: Orders, equip: Callable[[Callable[[str], None]], Equ
         link.tell([Word.BROKEN, _why(exc)])
         return BROKEN_EXIT
     os.register_at_fork(before=_hold_signals, after_in_parent=_release_signals, after_in_child=_be_ordinary)
-    control.start(link, lane)
     link.tell([Word.READY])
     name_process(orders.title, orders.slots, "idle")
     lane.serve()

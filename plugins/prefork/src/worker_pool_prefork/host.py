@@ -23,7 +23,7 @@ from .states import NEXT, HostState
 
 log = logging.getLogger("worker_pool_prefork")
 
-_CHUNK = 1 << 18
+_CHUNK = 1 << 16  # a larger buffer would be mapped and unmapped by the allocator for each read
 _CRASH_SIZE = 8192
 
 

@@ -37,6 +37,10 @@ class Costs:
         return runs >= _SAMPLES and average < SMALL
 
 
+def _load(host: Host) -> float:
+    return len(host.entries) / host.slots
+
+
 class Schedule:
     """The jobs that wait, and the rule by which they are given out: first in, first out, reports ahead of runs.
 
@@ -73,12 +77,12 @@ class Schedule:
         progress = True
         while self.waiting and progress:
             progress = False
-            for host in sorted(hosts, key=lambda host: len(host.entries) / host.slots):
+            for host in sorted(hosts, key=_load):
                 batch = self._batch(host, allowance(host), len(hosts))
                 if batch:
                     host.dispatch(batch)
                     served[host] = None
-                    progress = True
+                    progress = progress or host.slots > 1 or self.strategy != "fair"  # it may take more
         return list(served)
 
     def _batch(self, host: Host, allowed: int, hosts: int) -> list[Entry]:
