@@ -39,6 +39,7 @@ _KINDS = frozenset(FrameKind)
 # Made once, and used below what `json.dumps` and `json.loads` do for each call.
 _encode = json.JSONEncoder(separators=(",", ":")).encode
 _decode = json.JSONDecoder().raw_decode
+_OUTCOME_KINDS = {str(kind): kind for kind in OutcomeKind}
 
 
 class Word(enum.StrEnum):
@@ -74,6 +75,9 @@ class Word(enum.StrEnum):
     """Finish what runs, and exit."""
 
 
+_FINISHED = f'["{Word.FINISHED}",'
+
+
 def frame(kind: FrameKind, payload: bytes) -> bytes:
     """Return one frame."""
     return HEADER.pack(len(payload), kind) + payload
@@ -96,7 +100,7 @@ def news_frame(news: Iterable[News]) -> bytes:
 def finished_news(number: int, started: float, seconds: float, outcome: Outcome) -> bytes:
     """Return the news of a `FINISHED` job as one item of the list in a frame; times are kept to the microsecond."""
     told = _encode(outcome_to_news(outcome))
-    return f'["{Word.FINISHED.value}",{number},{started:.6f},{seconds:.6f},{told}]'.encode()
+    return f"{_FINISHED}{number},{started:.6f},{seconds:.6f},{told}]".encode()
 
 
 def read_jobs(payload: bytes) -> Iterator[tuple[int, bytes]]:
@@ -186,7 +190,7 @@ def outcome_from_news(job_id: str, told: Sequence[Any]) -> Outcome:
     """Return the outcome that `outcome_to_news` was given."""
     kind, stored, runtime, result = told[:4]
     if len(told) == 4:
-        return Outcome(job_id=job_id, kind=OutcomeKind(kind), stored=stored, runtime=runtime, result=result)
+        return Outcome(job_id=job_id, kind=_OUTCOME_KINDS[kind], stored=stored, runtime=runtime, result=result)
     said, (requeue, invalid, expected, fenced) = told[4:]
     failure = None
     if said is not None:
@@ -194,7 +198,7 @@ def outcome_from_news(job_id: str, told: Sequence[Any]) -> Outcome:
         failure = Failure(type=name, module=module, args=tuple(args), traceback=traceback)
     return Outcome(
         job_id=job_id,
-        kind=OutcomeKind(kind),
+        kind=_OUTCOME_KINDS[kind],
         stored=stored,
         runtime=runtime,
         result=result,

@@ -74,15 +74,18 @@ class Schedule:
             allowance: how many more runs a child may be given before it is replaced.
         """
         served: dict[Host, None] = {}
+        strict = self.strategy == "fair"
         progress = True
         while self.waiting and progress:
             progress = False
             for host in sorted(hosts, key=_load):
+                if strict and host.room <= 0:
+                    continue
                 batch = self._batch(host, allowance(host), len(hosts))
                 if batch:
                     host.dispatch(batch)
                     served[host] = None
-                    progress = progress or host.slots > 1 or self.strategy != "fair"  # it may take more
+                    progress = progress or not strict or host.slots > 1  # it may take more
         return list(served)
 
     def _batch(self, host: Host, allowed: int, hosts: int) -> list[Entry]:
