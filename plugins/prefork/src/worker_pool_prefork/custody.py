@@ -23,6 +23,9 @@ class Custody:
     def __init__(self, pipe: int) -> None:
         """Args: ``pipe`` is the descriptor that is readable when the worker has written."""
         self._right = threading.Lock()
+        self._passed = threading.Lock()
+        """Released when the right has been passed on as it is, taken: nobody can come in between."""
+        self._passed.acquire()
         self._at_work = threading.Event()
         """Wakes the control thread, which sleeps as long as the main thread has nothing to run."""
         self._worked = False
@@ -32,13 +35,18 @@ class Custody:
         for end in (pipe, self._asked.fileno()):
             self._poller.register(end, select.POLLIN)
 
+    def close(self) -> None:
+        """Release the descriptors; no thread is in here any more."""
+        self._asked.close()
+        self._ask.close()
+
     # -- the main thread
 
     def take(self) -> None:
         """Get the right to read, from the control thread if need be."""
         if not self._right.acquire(blocking=False):
             self._ask.send(b"!")
-            self._right.acquire()
+            self._passed.acquire()
 
     def leave(self) -> None:
         """Go to work, and let somebody else read."""
@@ -69,11 +77,9 @@ class Custody:
                 if not self._right.locked():  # the main thread has left just now, and may have found the event set
                     self._at_work.set()
                 continue
-            try:
-                if not self._stand_in(read, look):
-                    return
-            finally:
-                self._right.release()
+            if not self._stand_in(read, look):
+                return
+            self._passed.release()
 
     def _stand_in(self, read: Callable[[], bool], look: Callable[[], None]) -> bool:
         """Read until the main thread asks for the right; False: the worker is gone."""
