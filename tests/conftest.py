@@ -194,3 +194,13 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", f"leaves(kind, ..., reason=...): leaves things behind; kinds: {', '.join(KINDS)}"
     )
+    fork_between_entries_of_coverage()
+
+
+def fork_between_entries_of_coverage() -> None:
+    """Let no fork happen while another thread is in coverage's books: the child would wait for that thread for ever."""
+    coverage = sys.modules.get("coverage")
+    measuring = None if coverage is None else coverage.Coverage.current()
+    lock = getattr(getattr(measuring, "_collector", None), "data_lock", None)
+    if lock is not None:
+        os.register_at_fork(before=lock.acquire, after_in_parent=lock.release, after_in_child=lock.release)

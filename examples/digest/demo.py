@@ -2,11 +2,12 @@
 
 python demo.py                       # solo, threads and prefork, the whole standard library
 python demo.py --pools all --limit 200
-python demo.py --pools solo,prefork --limit 400 --repeat 5   # what a second core is worth
+python demo.py --pools solo,prefork --limit 100 --repeat 5 --rounds 3   # what a second core is worth
 """
 
 import json
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -204,14 +205,18 @@ def run_pool(console: Console, pool: str, load: Load, folder: Path, patience: fl
 
 
 def table(runs: list[Run], size: int) -> Table:
-    """The runs side by side; `size` is the bytes of all files."""
+    """The pools side by side, medians of their runs; `size` is the bytes of all files."""
+    pools = {run.pool: [one for one in runs if one.pool == run.pool] for run in runs}
+    typical = {pool: max(POLL, statistics.median(run.seconds for run in own)) for pool, own in pools.items()}
+    first = runs[0].pool
     shown = Table("pool", title="digests of the standard library")
-    for heading in ("tasks", "seconds", "tasks/s", "MB/s", "failures"):
+    for heading in ("tasks", "seconds", "tasks/s", "MB/s", f"x {first}", "failures"):
         shown.add_column(heading, justify="right")
-    for run in runs:
-        seconds = max(run.seconds, POLL)
-        speed, flow = f"{run.tasks / seconds:.0f}", f"{size / seconds / 1e6:.1f}"
-        shown.add_row(run.pool, str(run.tasks), f"{run.seconds:.1f}", speed, flow, str(run.failures))
+    for pool, own in pools.items():
+        seconds, tasks = typical[pool], own[0].tasks
+        speed, flow, ratio = f"{tasks / seconds:.0f}", f"{size / seconds / 1e6:.1f}", f"{typical[first] / seconds:.2f}"
+        failures = str(sum(run.failures for run in own))
+        shown.add_row(pool, str(tasks), f"{seconds:.1f}", speed, flow, ratio, failures)
     return shown
 
 
@@ -226,8 +231,9 @@ def chosen_pools(pools: str) -> list[str]:
 @click.option("--pools", default="solo,threads,prefork", show_default=True, help="Names separated by commas, or `all`.")
 @click.option("--limit", type=click.IntRange(min=1), help="Only the first N files (default: all).")
 @click.option("--repeat", type=click.IntRange(min=1), default=1, show_default=True, help="Do each task N times over.")
+@click.option("--rounds", type=click.IntRange(min=1), default=1, show_default=True, help="Let the pools take turns.")
 @click.option("--patience", default=60.0, show_default=True, help="Seconds without any result after which to give up.")
-def main(pools: str, limit: int | None, repeat: int, patience: float) -> None:
+def main(pools: str, limit: int | None, repeat: int, rounds: int, patience: float) -> None:
     """Digest the standard library on each of the POOLS, and check the digests without any worker code."""
     for name in [name for name in os.environ if name.startswith("KERNEL_")]:
         del os.environ[name]  # the demonstration is not to meet the user's own broker, here or in what it starts
@@ -238,7 +244,11 @@ def main(pools: str, limit: int | None, repeat: int, patience: float) -> None:
     load = Load(tasks=len(paths), repeat=repeat)
     with tempfile.TemporaryDirectory(prefix="kernel-demo-") as scratch:
         try:
-            runs = [run_pool(console, pool, load, Path(scratch, pool), patience) for pool in chosen_pools(pools)]
+            runs = [
+                run_pool(console, pool, load, Path(scratch, f"{pool}-{turn}"), patience)
+                for turn in range(rounds)
+                for pool in chosen_pools(pools)
+            ]
         except KernelError as error:  # the broker or its store, asked by this process
             raise click.ClickException(str(error)) from error
         console.print(table(runs, size))

@@ -87,10 +87,15 @@ class PlayedLauncher:
     def __init__(self) -> None:
         self.children: list[PlayedChild] = []
         self.renewed = 0
+        self.overdue_births: list[Birth] = []
 
     def launch(self, orders: Orders, ends: Ends, birth: Birth) -> None:
         """See `Launcher.launch`."""
         self.children.append(PlayedChild(orders, ends, birth))
+
+    def overdue(self, birth: Birth) -> None:
+        """See `Launcher.overdue`."""
+        self.overdue_births.append(birth)
 
     def renew(self) -> None:
         """See `Launcher.renew`."""

@@ -246,6 +246,20 @@ def test_what_a_child_said_before_it_ended_counts_from_the_pipe_and_from_the_jou
     assert scene.children[1].jobs == [4], "what had not started is run elsewhere, and costs no attempt"
 
 
+def test_a_child_that_was_let_go_and_does_not_go_is_killed_and_its_end_asked_for(played: Play) -> None:
+    scene = played(2)
+    scene.crew.reduce()
+    (host,) = scene.crew.leaving
+    scene.turn(9.9)
+    assert host.state is HostState.RETIRING
+    scene.turn(0.2)
+    assert host.state is HostState.KILLED, "after lost_wait"
+    assert scene.launcher.overdue_births == []
+    scene.turn(10.1)
+    assert scene.launcher.overdue_births == [host]
+    assert len(scene.crew.active) == 1
+
+
 @pytest.mark.parametrize("said", [b"\xff" * 40, b"\x00\x00\x00\x04\x02[[3]", b'\x00\x00\x00\x10\x02[["finished", 1]]'])
 def test_a_child_that_speaks_in_riddles_is_killed(played: Play, said: bytes, caplog: pytest.LogCaptureFixture) -> None:
     scene = played(1)

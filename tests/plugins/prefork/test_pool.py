@@ -250,12 +250,13 @@ def test_statistics_tell_of_each_child(make_pool: MakePool, holds: Holds, until:
 
 
 def test_statistics_can_be_asked_for_from_any_thread_while_children_come_and_go(make_pool: MakePool) -> None:
-    pool = make_pool(2, max_tasks_per_child=5, strategy="fast")
+    # Not forked from here: a child that is forked beside busy threads inherits whatever locks these hold.
+    pool = make_pool(2, method="forkserver", max_tasks_per_child=5, strategy="fast")
     raised: list[BaseException] = []
     over = threading.Event()
 
     def ask() -> None:
-        while not over.is_set():
+        while not over.wait(0.001):
             try:
                 told = pool.statistics()
                 assert told.size == told.running + told.free
@@ -267,15 +268,43 @@ def test_statistics_can_be_asked_for_from_any_thread_while_children_come_and_go(
     for thread in threads:
         thread.start()
     try:
-        run(pool, *(SmallJob(f"job-{number}") for number in range(100)))
+        run(pool, *(SmallJob(f"job-{number}") for number in range(50)))
     finally:
         over.set()
         for thread in threads:
             thread.join()
     assert raised == []
+    assert pool.statistics().recycled["max_tasks_per_child"] >= 5
 
 
-@pytest.mark.parametrize("hangs", ["init", "import"])
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+def test_a_zygote_that_is_killed_or_stopped_while_children_are_replaced_is_replaced_itself(
+    make_pool: MakePool, until: Until, number: signal.Signals
+) -> None:
+    pool = make_pool(2, method="forkserver", max_tasks_per_child=2, lost_wait=1.0, strategy="fair")
+    until(lambda: len(pids(pool, "ready")) == 2, "both")
+    old = pids(pool)
+    (zygote,) = run(pool, SmallJob("first", "parent"))
+    os.kill(int(zygote), number)
+    jobs = [SmallJob(f"job-{count}", "parent") for count in range(8)]
+    for job in jobs:
+        pool.submit(job)
+    outcomes = [listener_of(pool).wait_outcome(job.id) for job in jobs]
+    assert {outcome.kind for outcome in outcomes} <= {OutcomeKind.SUCCEEDED, OutcomeKind.LOST}
+    assert run(pool, SmallJob("last", "parent")) != [zygote]
+    until(lambda: len(pids(pool, "ready")) == 2, "the pool's size")
+    assert not old & pids(pool)
+    until(lambda: not any(_lives(pid) for pid in (*old, zygote)), "their end")
+
+
+def _lives(pid: object) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(errors="replace").rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.mark.parametrize("hangs", ["init", "import", "import in the zygote"])
 def test_a_child_whose_start_hangs_is_killed_after_its_time_and_started_anew(
     make_pool: MakePool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hangs: str
 ) -> None:
@@ -289,7 +318,8 @@ def test_a_child_whose_start_hangs_is_killed_after_its_time_and_started_anew(
             "if not once.exists():\n    once.touch()\n    time.sleep(600)\n"
         )
         boot = _boot(include=("hanging",), path=(str(tmp_path),))
-        options |= {"boot": boot, "method": "spawn", "options": {"worker_proc_alive_timeout": 5.0}}
+        method = "spawn" if hangs == "import" else "forkserver"
+        options |= {"boot": boot, "method": method, "options": {"worker_proc_alive_timeout": 5.0}, "lost_wait": 1.0}
     pool = make_pool(1, **options)
     run(pool, SmallJob("any", "pid"))
     assert once.exists()

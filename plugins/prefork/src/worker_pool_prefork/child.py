@@ -74,10 +74,9 @@ def run(ends: Ends, orders: Orders, equip: Callable[[Callable[[str], None]], Equ
         page = Page(ends.page)
         lane = _make_lane(link, page, equipment, orders)
     except BaseException as exc:  # noqa: BLE001  (told to the worker, which tells the user)
-        link.tell([Word.BROKEN, _why(exc)])
+        link.tell([Word.BROKEN, why_broken(exc)])
         return BROKEN_EXIT
     os.register_at_fork(before=_hold_signals, after_in_parent=_release_signals, after_in_child=_be_ordinary)
-    control.start(link, lane)
     link.tell([Word.READY])
     name_process(orders.title, orders.slots, "idle")
     lane.serve()
@@ -112,7 +111,7 @@ def _leave(equipment: Equipment, orders: Orders) -> int:
     return 0
 
 
-def _why(exc: BaseException) -> str:
+def why_broken(exc: BaseException) -> str:
     """Return what went wrong, in lines for people: the message, and the place outside our own code."""
     import traceback
 

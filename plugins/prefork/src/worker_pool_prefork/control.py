@@ -1,4 +1,4 @@
-"""The child's control thread: owns the reading end of the pipe, hands jobs over, and speaks for a busy main thread."""
+"""What a child does with the frames that come, and the control thread, which speaks for a main thread that is busy."""
 
 from __future__ import annotations
 
@@ -6,20 +6,17 @@ import logging
 import os
 import signal
 import threading
-import time
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 from .frames import FrameKind, Word, read_jobs, read_news
-from .link import IDLE, Link
+from .link import Link
 
 log = logging.getLogger("worker_pool_prefork")
 
-TICK = 0.01
-"""Seconds between two looks at what runs."""
-
 
 class Lane(Protocol):
-    """What runs jobs in a child. `serve` belongs to the main thread, everything else to the control thread."""
+    """What runs jobs in a child. `serve` belongs to the main thread, everything else to whoever reads the pipe."""
 
     def serve(self) -> None:
         """Run jobs until `quit`, then return."""
@@ -37,62 +34,63 @@ class Lane(Protocol):
         """Carry out what only an inner pool understands."""
         ...
 
-    def tick(self) -> bool:
-        """Tell what is to be told of what runs. Returns whether anything runs, and so the next tick is needed."""
-        ...
-
     def quit(self) -> None:
         """Let `serve` return once what runs has ended. What waits is given back."""
         ...
 
 
-def start(link: Link, lane: Lane) -> threading.Thread:
-    """Start the control thread of a child."""
-    thread = threading.Thread(target=_serve, args=(link, lane), name="worker-control", daemon=True)
-    thread.start()
-    return thread
+def start_thread(work: Callable[[], None]) -> None:
+    """Have ``work`` done by the control thread; when it returns, this process ends."""
+
+    def control() -> None:
+        # A signal that this thread took would not interrupt what the main thread sleeps in.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1, signal.SIGTERM})
+        or_end_process(work)
+        end_process()
+
+    threading.Thread(target=control, name="worker-control", daemon=True).start()
 
 
-def _serve(link: Link, lane: Lane) -> None:
-    _leave_signals_to_the_main_thread()
-    busy, next_tick = False, 0.0
+def or_end_process(work: Callable[[], None]) -> None:
+    """Do what must not fail: where it does, or the worker is gone, this process is of no use."""
     try:
-        while True:
-            frames = link.receive(TICK if busy else IDLE)
-            if frames is None:
-                break
-            for kind, payload in frames:
-                _dispatch(link, lane, kind, payload)
-            now = time.monotonic()
-            if frames and now < next_tick:
-                busy = True  # the main thread wants the interpreter now, for what has just come
-            else:
-                busy, next_tick = lane.tick(), now + TICK
+        work()
     except OSError:
-        pass  # the worker is gone
+        end_process()  # the worker is gone
     except BaseException:
         log.critical("a child of the pool cannot go on", exc_info=True)
-    end_process()
+        end_process()
 
 
-def _dispatch(link: Link, lane: Lane, kind: int, payload: bytes) -> None:
-    if kind == FrameKind.JOBS:
-        for number, job in read_jobs(payload):
-            lane.submit(number, job)
-        return
-    for word, *arguments in read_news(payload):
-        if word == Word.TAKE_BACK:
-            link.tell([Word.RETURNED, lane.take_back(frozenset(arguments[0]))])
-        elif word == Word.QUIT:
-            link.tell([Word.RETURNED, lane.take_back(frozenset())])
-            lane.quit()
-        else:
-            lane.order(word, arguments)
+def read_on(link: Link, lane: Lane) -> None:
+    """Obey the worker until it is gone."""
+    while obey(link, lane):
+        pass
 
 
-def _leave_signals_to_the_main_thread() -> None:
-    """A signal that this thread took would not interrupt what the main thread sleeps in."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1, signal.SIGTERM})
+def obey(link: Link, lane: Lane) -> bool:
+    """Wait for frames and act on them; False: the worker is gone."""
+    frames = link.receive()
+    if frames is None:
+        return False
+    _dispatch(link, lane, frames)
+    return True
+
+
+def _dispatch(link: Link, lane: Lane, frames: Iterable[tuple[int, bytes]]) -> None:
+    for kind, payload in frames:
+        if kind == FrameKind.JOBS:
+            for number, job in read_jobs(payload):
+                lane.submit(number, job)
+            continue
+        for word, *arguments in read_news(payload):
+            if word == Word.TAKE_BACK:
+                link.tell([Word.RETURNED, lane.take_back(frozenset(arguments[0]))])
+            elif word == Word.QUIT:
+                link.tell([Word.RETURNED, lane.take_back(frozenset())])
+                lane.quit()
+            else:
+                lane.order(word, arguments)
 
 
 def end_process() -> None:

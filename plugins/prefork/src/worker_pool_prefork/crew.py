@@ -320,7 +320,7 @@ class Crew:
         self._unwatched[host] = None
         if host.state is HostState.RETIRING:
             if not host.entries:
-                host.tell([Word.QUIT])
+                host.quit()
         elif not self._ending:
             self._look_at_size(host)
             if self.excess and host.entries and self.active.get(host.orders.index) is host:
@@ -361,7 +361,7 @@ class Crew:
             return
         host.become(HostState.RETIRING)
         if not host.entries:
-            host.tell([Word.QUIT])
+            host.quit()
         elif len(host.entries) > host.slots:
             host.tell([Word.TAKE_BACK, []])
 

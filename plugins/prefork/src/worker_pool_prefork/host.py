@@ -23,7 +23,7 @@ from .states import NEXT, HostState
 
 log = logging.getLogger("worker_pool_prefork")
 
-_CHUNK = 1 << 18
+_CHUNK = 1 << 16  # a larger buffer would be mapped and unmapped by the allocator for each read
 _CRASH_SIZE = 8192
 
 
@@ -70,7 +70,7 @@ class Host:
     ) -> None:
         """Make the pipe and the page; `launch` starts the child.
 
-        Args: ``lost_wait`` is in seconds: how long it may live on once its end of the pipe is closed.
+        Args: ``lost_wait`` is in seconds: how long it may live on once its end of the pipe is closed, or it has left.
         """
         self.orders = orders
         self.generation = generation
@@ -124,12 +124,14 @@ class Host:
         self._exit: Exit | None = None
         self._last_words = ""
         self._lost_wait = lost_wait
-        self._hang_up: Timer | None = None
+        self._overdue: Timer | None = None
+        self._launcher: Launcher | None = None
         reactor.watch(self._pipe.fileno(), READ, self._ready_for)
 
     def launch(self, launcher: Launcher) -> None:
         """Start the child. Raises what the launcher raises; the host is then to be closed."""
         assert self._theirs is not None  # noqa: S101  (a host is launched once)
+        self._launcher = launcher
         ends = Ends(pipe=self._theirs.fileno(), page=self._page_fd, crash=self._crash_fd)
         try:
             launcher.launch(self.orders, ends, self)
@@ -139,8 +141,8 @@ class Host:
 
     def close(self) -> None:
         """Release the descriptors. The child has ended. Idempotent."""
-        if self._hang_up is not None:
-            self._hang_up.cancel()
+        if self._overdue is not None:
+            self._overdue.cancel()
         if self._pipe.fileno() >= 0:
             self._reactor.forget(self._pipe.fileno())
             self._pipe.close()
@@ -176,6 +178,11 @@ class Host:
     def tell(self, *news: News) -> None:
         """Send it news."""
         self.send(news_frame(news))
+
+    def quit(self) -> None:
+        """Let it exit; it has no jobs. One that does not, because somebody has stopped it, is killed."""
+        self.tell([Word.QUIT])
+        self._expect_end("was told to leave")
 
     def send(self, frame: bytes) -> None:
         """Put a frame into the pipe; what does not fit goes as soon as there is room."""
@@ -288,15 +295,20 @@ class Host:
         return entry
 
     def _hung_up(self) -> None:
-        """Its end of the pipe is closed: it can say nothing any more, and is to end within ``lost_wait``."""
+        """Its end of the pipe is closed: it can say nothing any more, and is to end."""
         if self._pipe.fileno() >= 0:
             self._reactor.forget(self._pipe.fileno())
-        if self._hang_up is None:
-            self._hang_up = self._reactor.later(self._lost_wait, self._lives_on)
+        self._expect_end("has closed its pipe")
 
-    def _lives_on(self) -> None:
-        log.error("child %d has closed its pipe and lives on: it is killed (worker_lost_wait)", self.pid)
-        self.kill()
+    def _expect_end(self, why: str) -> None:
+        """It is to end within ``lost_wait``."""
+
+        def lives_on() -> None:
+            log.error("child %d %s and lives on: it is killed (worker_lost_wait)", self.pid, why)
+            self.kill()
+
+        if self._overdue is None:
+            self._overdue = self._reactor.later(self._lost_wait, lives_on)
 
     # -- its life (see `Birth`)
 
@@ -373,6 +385,11 @@ class Host:
         if self._exit is None and self.state is not HostState.KILLED:
             self.become(HostState.KILLED)
             self._signal_group()
+            if self._overdue is not None:
+                self._overdue.cancel()
+            if self._launcher is not None:
+                launcher = self._launcher
+                self._overdue = self._reactor.later(max(1.0, self._lost_wait), lambda: launcher.overdue(self))
 
     def _signal_group(self) -> None:
         if not self.pid:

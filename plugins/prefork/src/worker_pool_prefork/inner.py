@@ -21,6 +21,7 @@ from worker_kernel import (
     Slot,
 )
 
+from . import control
 from .frames import Word, outcome_to_news
 from .link import Link
 from .orders import Equipment, Orders
@@ -66,6 +67,7 @@ class InnerLane:
 
     def serve(self) -> None:
         """See `Lane.serve`."""
+        control.start_thread(lambda: control.read_on(self._link, self))
         name_process(self._orders.title, self._orders.slots, type(self._pool).__name__)
         if self._serves:
             self._pool.serve()
@@ -119,10 +121,6 @@ class InnerLane:
                 self._pool.shrink(-by)
         elif word == Word.END_JOBS:
             threading.Thread(target=self._pool.terminate, name="worker-end-jobs", daemon=True).start()
-
-    def tick(self) -> bool:
-        """See `Lane.tick`: everything is told as it happens."""
-        return False
 
     def quit(self) -> None:
         """See `Lane.quit`."""

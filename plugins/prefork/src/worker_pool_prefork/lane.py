@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import queue
 import signal
 import sys
 import threading
 import time
+from collections import deque
 from types import FrameType
 from typing import Any
 
@@ -24,7 +23,9 @@ from worker_kernel import (
     UnsupportedOption,
 )
 
-from .frames import FrameKind, Word, frame, outcome_to_news
+from . import control
+from .custody import Custody
+from .frames import FrameKind, Word, finished_news, frame
 from .link import Link
 from .orders import Equipment, Orders
 from .page import JOURNAL_SIZE, Page
@@ -40,7 +41,7 @@ _NOTHING = object()
 
 
 class FastLane:
-    """Runs jobs one after the other in the main thread. See `Lane` for which method belongs to which thread.
+    """Runs jobs one after the other in the main thread, which also reads the pipe while it has none; see `Custody`.
 
     The worker enforces the limits: it names a job on the page and sends a signal, SIGUSR1 for the soft limit, SIGTERM
     to end the job. The handler raises only if that job's call goes on. A task that swallows what ends it has no other
@@ -54,7 +55,9 @@ class FastLane:
         self._link, self._page, self._orders = link, page, orders
         self._equipment = equipment
         self._app = equipment.app
-        self._jobs: queue.SimpleQueue[tuple[int, bytes] | None] = queue.SimpleQueue()
+        self._custody = Custody(link.fileno())
+        self._jobs: deque[tuple[int, bytes]] = deque()
+        self._ending = False
         self._journal = threading.Lock()
         self._main = threading.get_ident()
         self._open = 0
@@ -73,25 +76,42 @@ class FastLane:
         signal.signal(signal.SIGUSR1, self._on_soft_limit)
         signal.signal(signal.SIGTERM, self._on_kill)
         index = self._orders.slots[0]
+        self._custody.take()
+        control.start_thread(lambda: self._custody.watch(self._obey, self._tick, lambda: self._show("idle")))
         _hook(self._equipment.slot_start, index)
-        while (entry := self._next()) is not None:
-            self._work(*entry)
-        self._flush()
+        control.or_end_process(self._work_on)
+        self._custody.leave()  # what follows may take long
         _hook(self._equipment.slot_end, index)
 
-    def _next(self) -> tuple[int, bytes] | None:
-        if self._jobs.empty():
+    def _work_on(self) -> None:
+        """Read, run, tell; until there is nothing left and no more to come."""
+        while True:
+            while not self._jobs and not self._ending:
+                if not self._obey():
+                    control.end_process()
+            self._custody.leave()
+            while (entry := self._next()) is not None:
+                self._work(*entry)
             self._flush()
-        return self._jobs.get()
+            self._custody.take()
+            if self._ending and not self._jobs:
+                return
+
+    def _obey(self) -> bool:
+        return control.obey(self._link, self)
+
+    def _next(self) -> tuple[int, bytes] | None:
+        try:
+            return self._jobs.popleft()
+        except IndexError:
+            return None
 
     def _work(self, number: int, data: bytes) -> None:
         started = time.monotonic()
         self._page.begin(number, started)
         outcome = self._perform(number, data)
         self._job = None
-        spent = time.monotonic() - started
-        told = [Word.FINISHED, number, started, spent, outcome_to_news(outcome)]
-        news = json.dumps(told, separators=(",", ":")).encode()
+        news = finished_news(number, started, time.monotonic() - started, outcome)
         with self._journal:
             try:
                 full = self._page.end(news) > FLUSH_AT
@@ -160,33 +180,31 @@ class FastLane:
 
     def _raise_what_came_early(self, number: int) -> None:
         """Raise what was asked for while the job was being prepared."""
-        if self._page.kill_for[0] == number:
+        if number in self._page.signalled:
             self._on_kill(0, None)
-        if self._page.soft_for[0] == number:
             self._on_soft_limit(0, None)
 
-    # -- the control thread
+    # -- whoever reads the pipe
 
     def submit(self, number: int, job: bytes) -> None:
         """See `Lane.submit`."""
-        self._jobs.put((number, job))
+        self._jobs.append((number, job))
 
     def take_back(self, numbers: frozenset[int]) -> list[int]:
         """See `Lane.take_back`."""
-        kept: list[tuple[int, bytes] | None] = []
+        kept: list[tuple[int, bytes]] = []
         returned: list[int] = []
-        while True:
-            try:
-                entry = self._jobs.get_nowait()
-            except queue.Empty:
-                break
-            if entry is None or (numbers and entry[0] not in numbers):
+        while (entry := self._next()) is not None:  # the main thread takes some meanwhile, perhaps
+            if numbers and entry[0] not in numbers:
                 kept.append(entry)
             else:
                 returned.append(entry[0])
-        for entry in kept:
-            self._jobs.put(entry)
+        self._jobs.extend(kept)
         return returned
+
+    def quit(self) -> None:
+        """See `Lane.quit`."""
+        self._ending = True
 
     def order(self, word: str, arguments: list[Any]) -> None:
         """See `Lane.order`: there is no inner pool.
@@ -196,22 +214,20 @@ class FastLane:
         """
         raise KernelBug(f"a child with one slot was told {word!r} {arguments}")
 
-    def tick(self) -> bool:
-        """See `Lane.tick`."""
+    # -- the control thread
+
+    def _tick(self) -> None:
+        """Tell what is to be told of what runs."""
         current = self._page.current
         self._flush()
-        now = time.monotonic()
         if current and current == self._page.current:
             if current != self._announced:
                 self._announced = current
                 self._next_look = 0.0
                 self._link.tell([Word.ACCEPTED, current, self._page.started, 0])
+            now = time.monotonic()
             if now >= self._next_look:
                 self._look(now)
-        elif not current and self._jobs.empty():
-            self._show("idle")
-            return False
-        return True
 
     def _look(self, now: float) -> None:
         self._next_look = now + LOOK_EVERY
@@ -225,10 +241,6 @@ class FastLane:
         if state != self._shown:
             self._shown = state
             name_process(self._orders.title, self._orders.slots, state)
-
-    def quit(self) -> None:
-        """See `Lane.quit`."""
-        self._jobs.put(None)
 
     # -- both
 

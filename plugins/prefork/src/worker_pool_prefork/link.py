@@ -1,4 +1,4 @@
-"""The child's end of the pipe: whole frames out from any thread, frames in for one."""
+"""The child's end of the pipe: whole frames out from any thread, frames in for one at a time."""
 
 from __future__ import annotations
 
@@ -8,24 +8,25 @@ from collections.abc import Iterable
 
 from .frames import FrameReader, News, news_frame
 
-_CHUNK = 256 * 1024
-IDLE = 3600.0
-"""Seconds to wait for a frame where there is nothing else to do."""
+_CHUNK = 64 * 1024
 
 
 class Link:
-    """Sends frames, from any thread, each in one piece; receives frames, in one thread.
+    """Sends frames, from any thread, each in one piece; receives frames, in one thread at a time.
 
-    Only methods of sockets are used, so that it works, and yields, where a green library has replaced them.
+    Only methods of sockets are used, so that it works, and yields, where a green library has replaced them. Both ways
+    block without a timeout: one would cost a call of the system for each frame.
     """
 
     def __init__(self, sock: socket.socket) -> None:
         """Take the socket over."""
         self._sock = sock
-        self._sock.settimeout(IDLE)
-        self._timeout = IDLE
         self._lock = threading.Lock()
         self._reader = FrameReader()
+
+    def fileno(self) -> int:
+        """The descriptor, readable when `receive` does not block."""
+        return self._sock.fileno()
 
     def send(self, frame: bytes) -> None:
         """Send a frame, waiting as long as the worker does not read.
@@ -34,26 +35,16 @@ class Link:
             OSError: the worker is gone.
         """
         with self._lock:
-            rest = memoryview(frame)
-            while rest:
-                try:
-                    rest = rest[self._sock.send(rest) :]
-                except TimeoutError:
-                    continue  # nothing was sent; the timeout is the reader's
+            self._sock.sendall(frame)
 
     def tell(self, *news: News) -> None:
         """Send news. Raises as `send` does."""
         self.send(news_frame(news))
 
-    def receive(self, timeout: float) -> Iterable[tuple[int, bytes]] | None:
-        """Wait up to ``timeout`` seconds (> 0) and return the frames that have come; None: the worker is gone."""
-        if timeout != self._timeout:
-            self._sock.settimeout(timeout)
-            self._timeout = timeout
+    def receive(self) -> Iterable[tuple[int, bytes]] | None:
+        """Wait for the worker, and return the frames that are whole by now, often none; None: the worker is gone."""
         try:
             data = self._sock.recv(_CHUNK)
-        except TimeoutError:
-            return ()
         except OSError:
             return None
         return self._reader.feed(data) if data else None

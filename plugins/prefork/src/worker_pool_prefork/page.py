@@ -17,6 +17,7 @@ import struct
 _U64 = struct.Struct("=Q")
 _F64 = struct.Struct("=d")
 _U32 = struct.Struct("=I")
+_SOFT_AND_KILL = struct.Struct("=QdQ")
 _CURRENT, _STARTED = 0, 8  # the child's
 _SOFT_FOR, _SOFT_LIMIT, _KILL_FOR, _KILL_LIMIT, _KILL_REASON = 16, 24, 32, 40, 48  # the worker's
 _RAISED = 56  # the child's: the last job in which a signal's exception was raised
@@ -128,6 +129,12 @@ class Page:
         _F64.pack_into(self._map, _KILL_LIMIT, limit)
         _U64.pack_into(self._map, _KILL_REASON, reason)
         _U64.pack_into(self._map, _KILL_FOR, number)
+
+    @property
+    def signalled(self) -> tuple[int, int]:
+        """The jobs that the two kinds of signals are meant for; 0: none."""
+        soft, _, kill = _SOFT_AND_KILL.unpack_from(self._map, _SOFT_FOR)
+        return soft, kill
 
     @property
     def soft_for(self) -> tuple[int, float]:

@@ -126,7 +126,9 @@ class PreforkPool(Pool):
                 f"start method {method} is refused: child processes cannot find the application by name\n"
                 "put it into a module, or use --pool-start-method fork"
             )
-        return ZygoteLauncher(self._reactor) if method == "forkserver" else ExecLauncher(self._reactor, patch=patch)
+        if method == "forkserver":
+            return ZygoteLauncher(self._reactor, patience=max(1.0, config.lost_wait))
+        return ExecLauncher(self._reactor, patch=patch)
 
     # -- life
 

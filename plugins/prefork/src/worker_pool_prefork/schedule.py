@@ -37,6 +37,10 @@ class Costs:
         return runs >= _SAMPLES and average < SMALL
 
 
+def _load(host: Host) -> float:
+    return len(host.entries) / host.slots
+
+
 class Schedule:
     """The jobs that wait, and the rule by which they are given out: first in, first out, reports ahead of runs.
 
@@ -74,15 +78,18 @@ class Schedule:
             allowance: how many more runs a child may be given before it is replaced.
         """
         served: dict[Host, None] = {}
+        strict = self.strategy == "fair"
         progress = True
         while self.waiting and progress:
             progress = False
-            for host in sorted(hosts, key=lambda host: len(host.entries) / host.slots):
+            for host in sorted(hosts, key=_load):
+                if strict and host.room <= 0:
+                    continue
                 batch = self._batch(host, allowance(host), len(hosts))
                 if batch:
                     host.dispatch(batch)
                     served[host] = None
-                    progress = True
+                    progress = progress or not strict or host.slots > 1  # it may take more
         return list(served)
 
     def _batch(self, host: Host, allowed: int, hosts: int) -> list[Entry]:

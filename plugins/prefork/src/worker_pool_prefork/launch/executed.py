@@ -64,6 +64,9 @@ class ExecLauncher:
         birth.send(boot_frame(orders))
         reap(self._reactor, pid, birth.exited)
 
+    def overdue(self, birth: Birth) -> None:
+        """See `Launcher.overdue`: the system tells of it, however long it takes."""
+
     def renew(self) -> None:
         """See `Launcher.renew`: it is so anyway."""
 

@@ -45,6 +45,9 @@ class ForkLauncher:
         let_go(ends.all)
         os._exit(run(ends, orders, lambda _: self._equipment))
 
+    def overdue(self, birth: Birth) -> None:
+        """See `Launcher.overdue`: the system tells of it, however long it takes."""
+
     def renew(self) -> None:
         """See `Launcher.renew`: what is forked has the worker's own code."""
         log.warning("start method fork: the new children run the code that the worker was started with")

@@ -66,6 +66,10 @@ class Launcher(Protocol):
         """Start a child. ``ends`` stay the caller's, which closes them afterwards."""
         ...
 
+    def overdue(self, birth: Birth) -> None:
+        """A child was killed a while ago, and its end has not been told of: see whether it still can be."""
+        ...
+
     def renew(self) -> None:
         """Start the children to come with the code that is on disk now, where that can be had."""
         ...
@@ -97,15 +101,21 @@ def reap(reactor: Reactor, pid: int, exited: Callable[[Exit], None]) -> None:
 
 def collect(pid: int) -> Exit:
     """Reap a child that has ended, and end what is left of its group."""
-    try:
-        os.killpg(pid, signal.SIGKILL)
-    except (ProcessLookupError, PermissionError):
-        pass  # it had no group of its own, or nobody is in it
+    end_group(pid)
     try:
         _, status, usage = os.wait4(pid, 0)
     except ChildProcessError:
         return Exit(status=0, peak=0)  # somebody else's code has waited for all children
     return Exit(status=status, peak=usage.ru_maxrss * 1024)
+
+
+def end_group(pid: int) -> bool:
+    """Kill the processes of a child's group; False: it has none of its own, or nobody is in it."""
+    try:
+        os.killpg(pid, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return True
 
 
 _POLL = 0.1
