@@ -49,26 +49,43 @@ def peers_of(names: tuple[str, ...]) -> dict[str, Peer]:
 @click.option("--peer", "peers", multiple=True, metavar="NAME", help="May be repeated.")
 @click.option("--rounds", type=click.IntRange(min=1), help="Instead of what each case has.")
 @click.option("--quick", is_flag=True, help="Three minutes: fewer tasks, one round, what takes long left out.")
+@click.option("--budget", type=click.FloatRange(min=0), help="Seconds, set-up apart; with --quick 150, else no bound.")
 @click.option("--upgrade", is_flag=True, help="Bring the peers to their newest versions.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for results.json, report.md and the plots.")
 def run(
-    cases: tuple[str, ...], peers: tuple[str, ...], rounds: int | None, quick: bool, upgrade: bool, out: Path | None
+    cases: tuple[str, ...],
+    peers: tuple[str, ...],
+    rounds: int | None,
+    quick: bool,
+    budget: float | None,
+    upgrade: bool,
+    out: Path | None,
 ) -> None:
     """Measure, and write down what was measured."""
     folder = out or RESULTS / f"{dt.datetime.now():%Y%m%d-%H%M%S}"  # noqa: DTZ005
     folder.mkdir(parents=True, exist_ok=True)
-    command = shlex.join(["python", "-m", "bench", *sys.argv[1:]])
     running = Run(
-        peers=peers_of(peers), quick=quick, rounds=rounds, budget=BUDGET if quick else math.inf, upgrade=upgrade,
+        peers=peers_of(peers),
+        quick=quick,
+        rounds=rounds,
+        budget=budget if budget is not None else BUDGET if quick else math.inf,
+        upgrade=upgrade,
         say=click.echo,
-    )  # fmt: skip
-    results = running.execute(cases_of(cases, quick), command)
-    results.write(folder / "results.json")
+        keep=lambda results: results.write(folder / "results.json"),
+    )
+    results = running.execute(cases_of(cases, quick), command(sys.argv[1:]))
     told = report(results)
     (folder / "report.md").write_text(told, encoding="utf-8")
     click.echo(f"\n{told}")
     plot(results, folder)
     click.echo(f"in {folder}")
+
+
+def command(arguments: list[str]) -> str:
+    """How to repeat the run: its arguments without the place that the results went to."""
+    out = [place for place, argument in enumerate(arguments) if argument == "--out"]
+    kept = [one for place, one in enumerate(arguments) if place not in out and place - 1 not in out]
+    return shlex.join(["python", "-m", "bench", *(one for one in kept if not one.startswith("--out="))])
 
 
 def plot(results: Results, folder: Path) -> None:

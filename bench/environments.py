@@ -14,6 +14,12 @@ from bench.peers import Peer
 FOLDER = Path(__file__).parent / ".peers"
 NEWER = ("python3.14", "python3.13", "python3.12")
 INSTALLING = 600.0  # seconds
+BENEATH = {"billiard", "gevent", "kombu", "redis"}
+LISTING = """
+import importlib.metadata, json, platform
+found = {one.metadata["Name"].lower(): one.version for one in importlib.metadata.distributions()}
+print(json.dumps({**found, "python": platform.python_version()}))
+"""
 
 
 class NotInstalled(Exception):
@@ -79,22 +85,14 @@ def _run(*command: str) -> None:
 
 
 def versions(peer: Peer, programs: Path) -> dict[str, str]:
-    """Distribution -> version, of the Python and of what was asked for."""
-    python = str(programs / "python")
-    listed = subprocess.run(
-        [python, "-m", "pip", "--disable-pip-version-check", "list", "--format", "json"],
-        capture_output=True, text=True, check=True, timeout=60,
-    )  # fmt: skip
-    names = {re.split(r"[\[<>=]", name)[0].lower() for name in peer.requires}
-    found = {one["name"].lower(): str(one["version"]) for one in json.loads(listed.stdout)}
-    wanted = {name: version for name, version in found.items() if name in names or _ours(peer, name)}
-    return {"python": ".".join(str(number) for number in _full(python)), **wanted}
+    """Distribution -> version, of the Python and of what was asked for; in our own, of what is ours and below it."""
+    done = subprocess.run(
+        [str(programs / "python"), "-c", LISTING], capture_output=True, text=True, check=True, timeout=60
+    )
+    found: dict[str, str] = json.loads(done.stdout)
+    names = {re.split(r"[\[<>=]", name)[0].lower() for name in peer.requires} or BENEATH
+    return {name: found[name] for name in sorted(found) if name in names | {"python"} or _ours(peer, name)}
 
 
 def _ours(peer: Peer, name: str) -> bool:
-    return not peer.requires and (name.startswith("worker-") or name in {"kombu", "redis", "gevent", "billiard"})
-
-
-def _full(python: str) -> list[str]:
-    command = [python, "-c", "import platform; print(platform.python_version())"]
-    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout.strip().split(".")
+    return not peer.requires and name.startswith("worker-")

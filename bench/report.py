@@ -109,7 +109,7 @@ def about(results: Results) -> list[str]:
     lines = [
         f"Measured on {results.date} with `{results.command}`, on {where}. Load average after each case: {load}.",
         "",
-        f"Figures are medians of {span(rounds)} rounds, in which all took turns. Versions:",
+        f"Figures are medians over {span(rounds)}, in which all took turns. Versions:",
         "",
     ]
     lines += [
@@ -121,7 +121,8 @@ def about(results: Results) -> list[str]:
 
 def span(numbers: Iterable[int]) -> str:
     known = sorted(numbers) or [0]
-    return str(known[0]) if known[0] == known[-1] else f"{known[0]} to {known[-1]}"
+    told = str(known[0]) if known[0] == known[-1] else f"{known[0]} to {known[-1]}"
+    return f"{told} round{'s' * (known[-1] != 1)}"
 
 
 def settings(peers: Iterable[Peer]) -> list[str]:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import attrs
+import redis
 
 from bench.cases.case import Amount, Case, Figures
 from bench.contender import Contender, Failed
@@ -56,6 +57,7 @@ class Run:
             left out, and said to be.
         upgrade: Whether the peers' environments are brought to the newest versions.
         say: Is told what goes on.
+        keep: Is given the results after each case, so that an interrupted run has not been for nothing.
     """
 
     peers: dict[str, Peer]
@@ -64,6 +66,7 @@ class Run:
     budget: float
     upgrade: bool
     say: Say
+    keep: Callable[[Results], None] = lambda _: None
     _programs: dict[str, Path | str] = attrs.field(factory=dict)
 
     def execute(self, cases: Sequence[Case], command: str) -> Results:
@@ -78,7 +81,8 @@ class Run:
                 share = max(0.0, over - begun) / (len(cases) - number)
                 results.cases[case.name] = self._case(case, servers, begun + share)
                 results.load.append(round(os.getloadavg()[0], 2))
-            results.servers = servers.versions()
+                results.servers = servers.versions()
+                self.keep(results)
         finally:
             servers.close()
         return results
@@ -114,7 +118,7 @@ class Run:
     def _turn(self, case: Case, turn: Turn, entry: Entry) -> None:
         try:
             figures = turn.measure()
-        except (Failed, Unavailable) as error:
+        except (Failed, Unavailable, OSError, redis.RedisError) as error:
             entry.reason = str(error)
             self.say(f"  {turn.name:<40} {entry.reason}")
             return

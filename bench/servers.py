@@ -114,22 +114,20 @@ class RabbitMQ:
 
 
 class Sqlite:
-    """A file, made anew before each measurement."""
+    """A file in a folder that is made anew before each measurement."""
 
     version = "SQLite"
 
     def __init__(self) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="bench-sqlite-"))
-        self._number = 0
 
     @property
     def url(self) -> str:
-        return f"sqlite:///{self._folder}/{self._number}.sqlite3"
+        return f"sqlite:///{self._folder}/bench.sqlite3"
 
     def clear(self) -> None:
-        for file in self._folder.iterdir():
-            file.unlink()
-        self._number += 1
+        self.close()
+        self._folder.mkdir()
 
     def close(self) -> None:
         shutil.rmtree(self._folder)

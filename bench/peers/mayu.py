@@ -46,7 +46,7 @@ if inside("mayu"):
 
     from bench import work
 
-    app = App(broker=broker(), result_ttl=0, default_queue=queues()[0])
+    app = App(broker=broker(), default_queue=queues()[0])  # results are off unless a result_ttl is given
     tasks = {name: app.task(name=name)(getattr(work, name)) for name in ("noop", "io", "cpu", "stamp")}
 
     def send(task: str, arguments: Iterable[tuple[int, ...]]) -> None:
