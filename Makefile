@@ -10,7 +10,7 @@ DISTRIBUTIONS := core plugins/hub plugins/autoscale plugins/loops plugins/solo p
 EDITABLE := $(DISTRIBUTIONS:%=--editable ./%)
 METADATA := pyproject.toml $(DISTRIBUTIONS:%=%/pyproject.toml)
 
-.PHONY: help demo demo-io services test test-long test-all check format docs clean
+.PHONY: help demo demo-io services test test-long test-all bench bench-quick check format docs clean
 .DELETE_ON_ERROR:
 
 help:
@@ -20,6 +20,8 @@ help:
 	@echo "make test       run the test suite with branch coverage"
 	@echo "make test-long  run the long forms of the stress and soak tests"
 	@echo "make test-all   run the test suite on every supported Python that is installed"
+	@echo "make bench      measure our worker beside others: speed, latency, start, memory (about an hour)"
+	@echo "make bench-quick the short form, in three minutes once the others are installed"
 	@echo "make check      ruff, mypy, import-linter"
 	@echo "make format     let ruff fix and format what it can"
 	@echo "make docs       write the generated references anew and check all links"
@@ -49,6 +51,14 @@ test-long: $(VENV)/ready-dev
 
 test-all:
 	@PYTHON="$(PYTHON)" .ci/test-all
+
+bench: $(VENV)/ready-bench
+	@echo "make bench: python -m bench run --upgrade $(BENCH)"
+	@$(BIN)/python -m bench run --upgrade $(BENCH)
+
+bench-quick: $(VENV)/ready-bench
+	@echo "make bench-quick: python -m bench run --quick $(BENCH)"
+	@$(BIN)/python -m bench run --quick $(BENCH)
 
 check: $(VENV)/ready-dev
 	@echo "make check: ruff, mypy, import-linter"
@@ -87,4 +97,10 @@ $(VENV)/ready-run: $(METADATA)
 $(VENV)/ready-dev: $(VENV)/ready-run
 	@echo "adding the tools of the group dev to $(VENV) ..."
 	@$(PIP) install -qq --group dev
+	@touch $@
+
+# What the bench needs beside that: the other workers get environments of their own from it.
+$(VENV)/ready-bench: $(VENV)/ready-run
+	@echo "adding the tools of the group bench to $(VENV) ..."
+	@$(PIP) install -qq --group bench
 	@touch $@
