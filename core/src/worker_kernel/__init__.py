@@ -128,6 +128,7 @@ if TYPE_CHECKING:
     from .status import Status, WorkerState
     from .tasks.app import App
     from .tasks.chords import ChordPart, JoinedChord
+    from .tasks.jsontext import read_json
     from .tasks.results import AsyncResult, ResultStore
     from .tasks.task import Task
     from .upkeep import Upkeep
@@ -271,6 +272,7 @@ _HOMES = {
     "App": ".tasks.app",
     "ChordPart": ".tasks.chords",
     "JoinedChord": ".tasks.chords",
+    "read_json": ".tasks.jsontext",
     "AsyncResult": ".tasks.results",
     "ResultStore": ".tasks.results",
     "Task": ".tasks.task",
@@ -478,6 +480,7 @@ __all__ = [
     "kernel_worker_stopping",
     "patch",
     "queue_depth",
+    "read_json",
     "read_resources",
 ]
 

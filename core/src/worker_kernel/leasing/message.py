@@ -21,10 +21,13 @@ class LeasedMessage(virtual.Message):  # type: ignore[misc]  # kombu is untyped
 
     def __init__(self, payload: Mapping[str, Any], channel: Any = None, **kwargs: Any) -> None:
         headers = payload.get("headers") or {}
-        # kombu would decompress here, on the thread of the loop, without a bound.
-        plain = {key: value for key, value in headers.items() if key != "compression"}
         self._inflated: Any = None
-        super().__init__({**payload, "headers": plain}, channel=channel, **kwargs)
+        if "compression" in headers:
+            # kombu would decompress here, on the thread of the loop, without a bound.
+            plain = {key: value for key, value in headers.items() if key != "compression"}
+            super().__init__({**payload, "headers": plain}, channel=channel, **kwargs)
+        else:
+            super().__init__(payload, channel=channel, **kwargs)
         self.headers = dict(headers)
         self.queue: str = payload.get("queue", "")
         """The queue that it was taken from; empty for a broadcast."""

@@ -52,6 +52,7 @@ class Refuse:
     """For the log, and for the quarantine."""
 
 
+RUN = Run()
 Decision = Run | Hold | Refuse
 
 
@@ -89,23 +90,22 @@ class Admission:
         revoked = self.refuse_revoked(request)
         if revoked is not None:
             return revoked
-        now = datetime.fromtimestamp(self._worker.clock.wall(), tz=UTC)
         if self._cap and envelope.attempts >= self._cap:
             error: Exception = WorkerLostError(
                 f"started {envelope.attempts} times and never ended: its process died each time"
             )
             return _refuse(request, OutcomeKind.LOST, error, Fate.QUARANTINE)
-        if envelope.expires is not None and now > envelope.expires:
+        if envelope.expires is not None and self._now() > envelope.expires:
             return _refuse(request, OutcomeKind.CANCELLED, TaskRevoked("expired"), Fate.ACK)
         impossible = self._impossible(request)
         if impossible is not None:
             return _refuse(request, OutcomeKind.FAILED, UnsupportedOption(impossible), Fate.ACK)
-        if envelope.eta is not None and envelope.eta > now:
-            return Hold(seconds=(envelope.eta - now).total_seconds(), why="eta")
+        if envelope.eta is not None and (left := (envelope.eta - self._now()).total_seconds()) > 0:
+            return Hold(seconds=left, why="eta")
         delay = self._rate_delay(request)
         if delay > 0:
             return Hold(seconds=delay, why="rate limit")
-        return self._ask_hooks(request) if self._asks_hooks else Run()
+        return self._ask_hooks(request) if self._asks_hooks else RUN
 
     def was_last_attempt(self, request: Request) -> bool:
         """Whether a start that has come to nothing was one as many as a message is given."""
@@ -117,13 +117,13 @@ class Admission:
 
     def _impossible(self, request: Request) -> str | None:
         """Say which option of the message or the task this pool refuses, if any does."""
-        pool = self._worker.pool_spec
-        asked = {"soft_time_limit": request.envelope.soft_time_limit, "time_limit": request.envelope.time_limit}
-        for option, value in asked.items():
+        pool, envelope = self._worker.pool_spec, request.envelope
+        for option in ("soft_time_limit", "time_limit"):
+            value = getattr(envelope, option)
             if value is not None and pool.capabilities.supports(option) is Support.REFUSED:
                 return f"the message asks for {option}={value}, which pool {pool.name!r} refuses"
         if request.options.is_async and pool.capabilities.async_tasks is Support.REFUSED:
-            return f"{request.envelope.task} is an async def task, which pool {pool.name!r} cannot run"
+            return f"{envelope.task} is an async def task, which pool {pool.name!r} cannot run"
         return None
 
     def _rate_delay(self, request: Request) -> float:
@@ -144,7 +144,10 @@ class Admission:
             if answer.reject is not None:
                 return _refuse(request, OutcomeKind.CANCELLED, TaskRevoked(answer.reject), Fate.ACK)
             delay = max(delay, answer.later or 0.0)
-        return Hold(seconds=delay, why="a hook") if delay > 0 else Run()
+        return Hold(seconds=delay, why="a hook") if delay > 0 else RUN
+
+    def _now(self) -> datetime:
+        return datetime.fromtimestamp(self._worker.clock.wall(), tz=UTC)
 
 
 def _refuse(request: Request, kind: OutcomeKind, error: Exception, fate: Fate) -> Refuse:

@@ -6,17 +6,12 @@ import json
 import time
 from typing import TYPE_CHECKING, Any
 
-from kombu.utils.json import loads
-
-from worker_kernel import QUARANTINE_HEADER, QUARANTINED_AT_HEADER, Fence
+from worker_kernel import QUARANTINE_HEADER, QUARANTINED_AT_HEADER, Fence, read_json
 
 from .queues import SEPARATOR, redelivered
 
 if TYPE_CHECKING:
     from .queues import Delivery
-
-TYPED = b'"__type__"'
-"""What JSON has in it that holds one of kombu's typed values (a date, a UUID, ...)."""
 
 
 def unpack(delivery: Delivery, authority: str, holder: str) -> dict[str, Any]:
@@ -26,8 +21,7 @@ def unpack(delivery: Delivery, authority: str, holder: str) -> dict[str, Any]:
         ValueError: the envelope is damaged.
     """
     try:
-        # kombu's reading looks at every mapping for its typed values, which few messages have.
-        payload = loads(delivery.raw) if TYPED in delivery.raw else json.loads(delivery.raw.decode("utf-8"))
+        payload = read_json(delivery.raw)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
     except (TypeError, LookupError, AttributeError) as error:  # of kombu's typed values

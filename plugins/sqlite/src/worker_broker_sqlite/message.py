@@ -6,9 +6,9 @@ import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from kombu.utils.json import dumps, loads
+from kombu.utils.json import dumps
 
-from worker_kernel import QUARANTINE_HEADER, QUARANTINED_AT_HEADER, Fence
+from worker_kernel import QUARANTINE_HEADER, QUARANTINED_AT_HEADER, Fence, read_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,7 +30,7 @@ def unpack(delivery: Delivery, authority: str) -> dict[str, Any]:
     Raises:
         ValueError: the head is damaged.
     """
-    payload = loads(delivery.head)
+    payload = read_json(delivery.head)
     if not isinstance(payload, dict) or not isinstance(payload.get("properties"), dict):
         raise ValueError("its head is not that of a message")  # noqa: TRY004  # one error for all damage
     properties = payload["properties"]
@@ -50,7 +50,7 @@ def quarantined(head: str, reason: str) -> str:
     """The head of a message with the reason and time of its quarantine added; a damaged head is kept as a text."""
     why = {QUARANTINE_HEADER: reason, QUARANTINED_AT_HEADER: time.time()}
     try:
-        payload = loads(head)
+        payload = read_json(head)
         payload["headers"] = {**(payload.get("headers") or {}), **why}
     except (ValueError, TypeError, AttributeError):
         payload = {"properties": {}, "headers": {**why, "x-kernel-damaged-head": head}}
@@ -60,7 +60,7 @@ def quarantined(head: str, reason: str) -> str:
 def name(delivery: Delivery) -> str:
     """How the log calls a message: by its task id, where it has one."""
     try:
-        payload = loads(delivery.head)
+        payload = read_json(delivery.head)
         found = payload["headers"].get("id") or payload["properties"].get("correlation_id")
     except (ValueError, TypeError, KeyError, AttributeError):
         found = None
