@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from .bootrecord import Booted, BootRecord
     from .bootsteps import BlueprintName, Step, StepContext, StepSpec
     from .capabilities import Capabilities, Effect, Fitness, Stuck, Support
+    from .cgroups import MemoryBudget, Resources, read_resources
     from .clock import Clock, SystemClock
     from .control.registry import Commands
     from .declaring import declare_queue
@@ -149,6 +150,9 @@ _HOMES = {
     "Fitness": ".capabilities",
     "Stuck": ".capabilities",
     "Support": ".capabilities",
+    "MemoryBudget": ".cgroups",
+    "Resources": ".cgroups",
+    "read_resources": ".cgroups",
     "Clock": ".clock",
     "SystemClock": ".clock",
     "AppNotLoaded": ".errors",
@@ -358,6 +362,7 @@ __all__ = [
     "LoopCalls",
     "LoopSpec",
     "MaxRetriesExceeded",
+    "MemoryBudget",
     "MemoryLimitExceeded",
     "MessageInvalid",
     "MissingRequirement",
@@ -386,6 +391,7 @@ __all__ = [
     "Raised",
     "Reject",
     "Resized",
+    "Resources",
     "ResultStore",
     "ResultStoreSpec",
     "Retry",
@@ -460,6 +466,7 @@ __all__ = [
     "kernel_worker_stopped",
     "kernel_worker_stopping",
     "patch",
+    "read_resources",
 ]
 
 
