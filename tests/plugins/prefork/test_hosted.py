@@ -9,9 +9,10 @@ import attrs
 import pytest
 
 from worker_kernel.capabilities import OPTIONS, Effect, Support
+from worker_kernel.choosing import choose_pool
 from worker_kernel.core_settings import CORE_SETTINGS
 from worker_kernel.errors import OptionRefused, SettingsError, UsageError
-from worker_kernel.negotiation import Negotiated, choose_pool, negotiate
+from worker_kernel.negotiation import Negotiated, negotiate
 from worker_kernel.platforms import Platform
 from worker_kernel.plugins.declarations import Declared
 from worker_kernel.plugins.loading import Plugins
