@@ -237,9 +237,10 @@ class _Negotiation:
         autoscale, given = settings["worker_autoscale"], settings[name]
         processes = settings.get_int("worker_processes")
         if isinstance(autoscale, tuple):
+            self._check_processes(int(autoscale[1]), "worker_autoscale")
             number, why = int(autoscale[1]), f"the minimum of {settings.spelled('worker_autoscale')}"
         elif isinstance(given, int):
-            self._check_processes(given)
+            self._check_processes(given, name)
             return given
         elif processes is not None and self.pool.inner is None:
             number, why = processes, settings.spelled("worker_processes")
@@ -255,15 +256,17 @@ class _Negotiation:
         self.settings = settings.replacing(name, number, why)
         return number
 
-    def _check_processes(self, concurrency: int) -> None:
-        """Raise `SettingsError` where slots and processes do not go together."""
-        processes = self.settings.get_int("worker_processes")
-        if processes is None or processes == concurrency or (self.pool.inner is not None and processes < concurrency):
+    def _check_processes(self, slots: int, name: str) -> None:
+        """Raise `SettingsError` where the number of processes does not go with that of slots, which ``name`` gave."""
+        processes, varies = self.settings.get_int("worker_processes"), name == "worker_autoscale"
+        if processes is None or (processes <= slots if self.pool.inner else processes == slots and not varies):
             return
-        asked = f"{self.settings.spelled('worker_processes')} contradicts {self.settings.spelled('worker_concurrency')}"
+        contradiction = f"{self.settings.spelled('worker_processes')} contradicts {self.settings.spelled(name)}"
         if self.pool.inner is None:
-            raise SettingsError([f"{asked}: {self.pool.name} has one slot in each process; leave one of them out"])
-        raise SettingsError([f"{asked}: each process needs a slot"])
+            why = f"{self.pool.name} has one slot in each process; leave one of them out"
+        else:
+            why = "each process needs a slot"
+        raise SettingsError([f"{contradiction}: {why}"])
 
     def prefetch(self, concurrency: int) -> None:
         """Turn the prefetch multiplier into a buffer."""

@@ -19,6 +19,7 @@ from worker_kernel.plugins.loading import Plugins
 from worker_kernel.pool import PoolConfig, PoolSpec
 from worker_kernel.sources import read_settings
 from worker_kernel.testing import RecordingListener
+from worker_kernel.testing.bench import options_elsewhere
 from worker_pool_prefork import pools
 from worker_pool_prefork.capabilities import hosted
 from worker_pool_prefork.pool import PreforkPool
@@ -107,3 +108,12 @@ def test_a_green_pool_inside_wants_a_fresh_interpreter(threads: PoolSpec) -> Non
                 options={"worker_pool_start_method": "fork"},
             )
         )
+
+
+def test_the_pool_inside_is_told_its_settings(threads: PoolSpec) -> None:
+    options = {"worker_max_blocking_time": 3.5, "worker_queues": ("a", "b"), "worker_pool_start_method": None}
+    pool = PreforkPool(
+        PoolConfig(limit=2, listener=RecordingListener(), hosted=threads, options=options, **options_elsewhere())
+    )
+    assert pool._crew._orders.options == {"worker_max_blocking_time": 3.5, "worker_pool_start_method": None}
+    pool.terminate()
