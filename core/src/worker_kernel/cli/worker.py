@@ -12,7 +12,7 @@ from click.core import ParameterSource
 
 from ..boot import Boot, prepare
 from ..core_settings import CORE_SETTINGS
-from ..errors import KernelBug
+from ..errors import KernelBug, UsageError
 from ..logs import set_up_logging
 from ..patching import EXECUTED_AGAIN, with_pool
 from ..plugins.found import USABLE, Kind
@@ -113,9 +113,9 @@ def command(ctx: click.Context, /, **values: object) -> int:
             warn_of_late_choice()
         execute_again(boot.pool.name, invocation.arguments, named=not boot.auto)
     if boot.auto and invocation.patched not in ("", boot.pool.name):
-        raise KernelBug(
+        raise UsageError(
             f"-P auto chose {invocation.patched}, and {boot.pool.name} once that had patched the standard library\n"
-            "the tasks that there are seem to depend on it: name the pool with -P"
+            "the tasks seem to depend on the patch: name the pool with -P"
         )
     return serve(boot)
 
