@@ -137,6 +137,15 @@ def test_a_green_pool_that_the_applications_code_names_makes_the_worker_start_ag
     assert run("worker", "-A", "tasks", "-P", "fakegreen").stderr.count(GREEN_WARNING) == 0
 
 
+def test_a_number_of_slots_beside_a_range_is_refused_in_five_lines_at_most(run: Run) -> None:
+    done = run("worker", "-A", "tasks", "-P", "threads", "-c", "3", "--autoscale", "4,2")
+    assert done.returncode == 2
+    lines = done.stderr.splitlines()
+    assert lines[0] == "error: -c 3 is refused: --autoscale 4,2 says how many slots there are"
+    assert lines[1].startswith("  leave it out")
+    assert len(lines) <= 5
+
+
 ALONE = "-gevent,-eventlet,-prefork,-threads"
 """No other pool that waits better than solo."""
 

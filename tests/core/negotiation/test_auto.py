@@ -104,6 +104,22 @@ def test_where_every_pool_would_refuse_the_refusal_is_told(make_settings: MakeSe
         negotiate(settings, spec, plugins=plugins, tasks={}, platform=linux, best_effort=False, why_pool=why)
 
 
+def test_with_processes_the_pool_that_fits_is_hosted(make_settings: MakeSettings, linux: Platform) -> None:
+    pytest.importorskip("worker_pool_prefork")
+    host = PoolSpec(
+        name="prefork",
+        cls="fake:prefork",
+        capabilities=attrs.evolve(PREFORK, processes=NATIVE),
+        hosting="worker_pool_prefork.capabilities:hosted",
+    )
+    green = PoolSpec(name="gevent", cls="fake:gevent", capabilities=GREEN)
+    plugins = Plugins(declared=[Declared(pools=(green, host))])
+    settings = make_settings(worker_pool="auto", worker_processes="2", worker_max_memory_per_child="100MB")
+    spec, why = choose_pool(settings, plugins, linux, tasks("io"))
+    assert (spec.name, spec.inner, spec.capabilities.is_green) == ("gevent", green, False)
+    assert why == "-P auto: every task is declared io"
+
+
 def test_async_tasks_that_no_pool_can_run_are_refused_as_ever(make_settings: MakeSettings, linux: Platform) -> None:
     settings, plugins = make_settings(worker_pool="auto"), installed(*OURS)
     spec, why = choose_pool(settings, plugins, linux, tasks("async"))
