@@ -29,11 +29,12 @@ from worker_kernel import (
     errors,
     hookspecs,
 )
-from worker_kernel.capabilities import OPTIONS, LimitTable
+from worker_kernel.capabilities import LimitTable
+from worker_kernel.choosing import hosted
 from worker_kernel.cli.invocation import Invocation
 from worker_kernel.cli.main import BUILTINS
 from worker_kernel.cli.main import command as kernel
-from worker_kernel.cli.pools import features
+from worker_kernel.cli.pools import answers, features
 from worker_kernel.core_settings import CORE_SETTINGS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -219,8 +220,8 @@ def comparison(pools: Sequence[PoolSpec]) -> str:
     return pools_table({pool.name: features(pool.capabilities) for pool in pools})
 
 
-def answers(pools: Sequence[PoolSpec]) -> str:
-    return pools_table({pool.name: {name: pool.capabilities.supports(name) for name in OPTIONS} for pool in pools})
+def options_table(pools: Sequence[PoolSpec], plugins: Plugins) -> str:
+    return pools_table({pool.name: answers(pool, plugins) for pool in pools})
 
 
 def limits_table(pool: PoolSpec) -> str:
@@ -232,11 +233,18 @@ def limits_table(pool: PoolSpec) -> str:
     return table(["a task that is stuck in", "soft limit", "hard limit"], rows)
 
 
-def pools_page(pools: Sequence[PoolSpec]) -> str:
+HOSTED = """
+`-P POOL --processes N` runs the pool inside N supervised processes: `kernel pools --hosted`.
+""".strip()
+
+
+def pools_page(pools: Sequence[PoolSpec], plugins: Plugins) -> str:
+    inside = [spec for pool in pools if (spec := hosted(pool, plugins)) is not None]
     meanings = [[f"*{support.value}*", words_below(Support)[support.name]] for support in Support]
     parts = [
         f"## Features\n\n{comparison(pools)}",
-        f"## Options\n\n{answers(pools)}\n{table(['answer', 'meaning'], meanings)}",
+        f"## Options\n\n{options_table(pools, plugins)}\n{table(['answer', 'meaning'], meanings)}",
+        f"## With --processes\n\n{HOSTED}\n\n{comparison(inside)}\n{options_table(inside, plugins)}",
         "## Time limits\n",
         *(f"### {pool.name}\n\n{prose(pool.summary)}\n\n{limits_table(pool)}" for pool in pools),
         "## What the rows mean\n",
@@ -269,7 +277,7 @@ def pages() -> dict[Path, str]:
         REFERENCE / "settings.md": settings_page([one for one in settings if of_this_repository(one.owner)]),
         REFERENCE / "cli.md": cli_page(),
         REFERENCE / "errors.md": errors_page(),
-        REFERENCE / "pools.md": pools_page(pools),
+        REFERENCE / "pools.md": pools_page(pools, plugins),
         readme: between_markers(readme.read_text(encoding="utf-8"), "pools", comparison(pools)),
     }
 

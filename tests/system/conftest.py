@@ -134,7 +134,8 @@ class Site:
         return dict(json.loads(path.read_text())) if path.exists() else {}
 
     def tell(self, name: str, **arguments: Any) -> Any:
-        """Give that worker a command over its socket, see `sockets_of_its_own`."""
+        """Give that worker a command over its socket, see `sockets_of_its_own`; the file may be late with its path."""
+        wait_for(lambda: self.state().get("control_socket"), "the state file to name the socket")
         return ask(self.state()["control_socket"], name, arguments, timeout=30)["ok"]
 
     def kernel(self, *arguments: str) -> subprocess.CompletedProcess[str]:

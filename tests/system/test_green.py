@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import os
 import signal
 import tempfile
@@ -16,7 +15,6 @@ import pytest
 
 from worker_kernel import SoftTimeLimitExceeded, TimeLimitExceeded
 from worker_kernel.cli.worker import GREEN_WARNING
-from worker_kernel.control.client import ask
 
 LIBRARIES = [
     pytest.param(name, marks=pytest.mark.skipif(importlib.util.find_spec(name) is None, reason=f"no {name}"))
@@ -65,11 +63,6 @@ def sockets_of_its_own(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def site(plain_site: Any) -> Any:
     plain_site.write(TASKS)
     return plain_site
-
-
-def tell(site: Any, name: str, **arguments: Any) -> Any:
-    path = json.loads((site.folder / "state.json").read_text())["control_socket"]
-    return ask(path, name, arguments, timeout=30)["ok"]
 
 
 # -- patched first
@@ -163,11 +156,9 @@ def test_a_task_may_wait_for_another(library: str, site: Any) -> None:
 
 
 @libraries
-def test_statistics_tell_the_limit_and_not_what_happens_to_run(
-    library: str, site: Any, until: Callable[..., None]
-) -> None:
+def test_statistics_tell_the_limit_and_not_what_happens_to_run(library: str, site: Any) -> None:
     site.worker("-P", library, "-c", "50", "--state-file", "state.json")
-    seen = tell(site, "stats")["steps"]["pool"]
+    seen = site.tell("stats")["steps"]["pool"]
     assert (seen["limit"], seen["size"], seen["running"], seen["free"]) == (50, 50, 0, 50)
 
 
@@ -231,12 +222,12 @@ def test_a_task_in_c_past_its_hard_limit_ends_the_process_and_its_message_comes_
 def test_a_revoke_ends_a_waiting_task_within_a_second(library: str, site: Any, until: Callable[..., None]) -> None:
     worker = site.worker("-P", library, "-c", "4", "--state-file", "state.json")
     sent = site.app.send_task("tasks.nap", (60,))
-    until(lambda: site.lines() and tell(site, "active"), "the task to run")
+    until(lambda: site.lines() and site.tell("active"), "the task to run")
     begun = time.monotonic()
-    assert tell(site, "revoke", ids=[sent.id], terminate=True) == {"tasks": {sent.id: "is being ended"}}
+    assert site.tell("revoke", ids=[sent.id], terminate=True) == {"tasks": {sent.id: "is being ended"}}
     until(lambda: sent.state == "REVOKED", "the task to be revoked")
     assert time.monotonic() - begun < 1 or os.getloadavg()[0] > 4
-    until(lambda: tell(site, "stats")["steps"]["consumer"]["settled"] == {"acknowledged": 1}, "to be settled")
+    until(lambda: site.tell("stats")["steps"]["consumer"]["settled"] == {"acknowledged": 1}, "to be settled")
     assert worker.stop() == 0, worker.log
     assert site.queue_size() == 0
 

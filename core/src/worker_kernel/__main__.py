@@ -23,17 +23,16 @@ def main() -> None:
 
     from .patching import EXECUTED_AGAIN, patch_for
 
-    again = EXECUTED_AGAIN in os.environ
-    os.environ.pop(EXECUTED_AGAIN, None)  # what this process starts in its turn may do the same
+    again = os.environ.pop(EXECUTED_AGAIN, "")  # what this process starts in its turn may do the same
     failure: Exception | None = None
     patched = ""
     try:
-        patched = patch_for(arguments, os.environ, Path())
+        patched = patch_for(arguments, os.environ, Path(), again=again)
     except Exception as exc:  # noqa: BLE001  (reported below, when what reports errors may be imported)
         failure = exc
     from .cli.main import run
 
-    sys.exit(run(arguments, patched=patched, again=again, failure=failure))
+    sys.exit(run(arguments, patched=patched, again=bool(again), failure=failure))
 
 
 if __name__ == "__main__":

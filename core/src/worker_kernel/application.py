@@ -48,6 +48,8 @@ class TaskOptions:
     """Seconds."""
     is_async: bool = False
     """Whether its function is ``async def``."""
+    workload: str | None = None
+    """``cpu``: it computes; ``io``: it waits most of the time; None: it does not say. ``-P auto`` asks."""
 
 
 @attrs.frozen(kw_only=True)

@@ -9,9 +9,11 @@ import attrs
 
 from .application import Application, TaskOptions
 from .apploader import import_modules, load_app
+from .choosing import choose_pool
 from .core_settings import CORE_SETTINGS
 from .errors import AppNotLoaded, UsageError
-from .negotiation import Negotiated, choose_pool, negotiate
+from .negotiation import Negotiated, negotiate
+from .options import AUTO
 from .platforms import Platform, current
 from .plugins.loading import Plugins
 from .pool import PoolSpec
@@ -36,6 +38,8 @@ class Boot:
     """The chosen pool."""
     why_pool: str
     """Why it was chosen."""
+    auto: bool
+    """Whether the worker chose it by the tasks that there are: ``-P auto``."""
     negotiated: Negotiated
     """What has become of each option."""
     platform: Platform
@@ -81,15 +85,16 @@ def prepare(
         environ=environ,
         directory=directory,
     )
-    pool, why_pool = choose_pool(settings, plugins, platform)
     include = settings["worker_include"]
     if isinstance(include, tuple):
         import_modules(include, f"worker_include ({settings.source('worker_include')})")
+    tasks = _own_tasks(app, app_name)
+    pool, why_pool = choose_pool(settings, plugins, platform, tasks)
     negotiated = negotiate(
         settings,
         pool,
         plugins=plugins,
-        tasks=_own_tasks(app, app_name),
+        tasks=tasks,
         platform=platform,
         best_effort=settings.get_bool("worker_best_effort"),
         why_pool=why_pool,
@@ -100,6 +105,7 @@ def prepare(
         plugins=plugins,
         pool=pool,
         why_pool=why_pool,
+        auto=settings["worker_pool"] == AUTO,
         negotiated=negotiated,
         platform=platform,
         warnings=(*plugins.warnings, *warnings, *negotiated.warnings),

@@ -36,6 +36,20 @@ def optional(parse: Parser) -> Parser:
     return parsed
 
 
+def either(word: str, parse: Parser) -> Parser:
+    """Return a parser that takes ``word``, in whatever case, besides what ``parse`` takes."""
+
+    def parsed(given: object) -> object:
+        if isinstance(given, str) and given.strip().lower() == word:
+            return word
+        try:
+            return parse(given)
+        except ValueError as exc:
+            raise ValueError(f"{exc}, or {word}") from None
+
+    return parsed
+
+
 def whole(minimum: int = 0) -> Parser:
     """Return a parser of whole numbers that are at least ``minimum``."""
 

@@ -8,14 +8,15 @@ left out with one warning. ``--best-effort`` leaves out, with a warning each, wh
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from types import MappingProxyType
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import attrs
 
 from .application import TaskOptions
-from .capabilities import OPTIONS, Capabilities, Support
-from .errors import KernelError, OptionNeedsStep, OptionRefused, PluginNotFound, SettingsError
+from .capabilities import OPTIONS, Support
+from .concurrency import Machine, measure, slots
+from .errors import KernelError, OptionNeedsStep, OptionRefused, SettingsError
+from .options import AUTO, OPTION_SETTINGS, TUNINGS, asked_for, can, lacking
 from .platforms import Platform
 from .pool import PoolSpec
 from .settings import Setting, Settings
@@ -23,51 +24,7 @@ from .settings import Setting, Settings
 if TYPE_CHECKING:
     from .plugins.loading import Plugins
 
-DEFAULT_POOLS = ("prefork", "threads", "solo")
-"""The default pool is the first of these that is installed."""
-DEFAULT_POOLS_ON_WINDOWS = ("threads", "solo", "prefork")
-"""The same where processes cannot be forked."""
-
 GREEN_BEAT = "-B option doesn't work with eventlet/gevent pools: use standalone beat instead."
-
-
-@attrs.frozen(kw_only=True)
-class _Option:
-    """How an option of `Capabilities` is asked for."""
-
-    setting: str
-    """The setting that asks for it."""
-    idle: tuple[object, ...] = (None, False)
-    """The values of the setting that do not."""
-    lacking: str
-    """Why a pool refuses it, after the pool's name."""
-
-
-OPTION_SETTINGS: Mapping[str, _Option] = MappingProxyType(
-    {
-        "concurrency": _Option(setting="worker_concurrency", idle=(None, 1), lacking="runs one task at a time"),
-        "soft_time_limit": _Option(setting="task_soft_time_limit", lacking="cannot raise a soft limit in a task"),
-        "time_limit": _Option(setting="task_time_limit", lacking="cannot end a task"),
-        "resize": _Option(setting="worker_autoscale", lacking="cannot resize"),
-        "restart": _Option(setting="worker_pool_restarts", lacking="cannot replace its slots while it runs"),
-        "max_tasks_per_child": _Option(
-            setting="worker_max_tasks_per_child", lacking="cannot replace a slot after a number of runs"
-        ),
-        "max_memory_per_child": _Option(
-            setting="worker_max_memory_per_child", lacking="cannot replace what runs a slot when it has grown"
-        ),
-        "memory_limit": _Option(
-            setting="worker_memory_limit_per_child", lacking="cannot end a task whose process has grown"
-        ),
-        "putlocks": _Option(setting="worker_pool_putlocks", lacking="has no queue to hold jobs back from"),
-        "strategy": _Option(
-            setting="worker_optimization", idle=(None, "default"), lacking="has no scheduling strategies"
-        ),
-        "processes": _Option(setting="worker_processes", lacking="runs tasks in the worker's own process"),
-        "start_method": _Option(setting="worker_pool_start_method", lacking="starts no child processes"),
-    }
-)
-"""The options that a setting asks for, by name. ``beat`` is negotiated with its step; ``cancel`` is asked for later."""
 
 
 @attrs.frozen(kw_only=True)
@@ -98,41 +55,6 @@ class Negotiated:
     """One line for each thing that does not hold as it was given."""
 
 
-def choose_pool(settings: Settings, plugins: Plugins, platform: Platform) -> tuple[PoolSpec, str]:
-    """Return the pool that was asked for, or the default one, and why it is that one.
-
-    Raises:
-        PluginNotFound: the pool is not installed, or none of the default ones is.
-        PluginError: the pool that was asked for is installed and cannot be used.
-    """
-    pool, why = _named_or_default(settings, plugins, platform)
-    return _hosted(pool, settings, plugins), why
-
-
-def _hosted(pool: PoolSpec, settings: Settings, plugins: Plugins) -> PoolSpec:
-    """Return the pool as it runs inside several processes, where that was asked for and another pool can host it."""
-    if settings.get_int("worker_processes") is None or can(pool.capabilities, "processes"):
-        return pool
-    host = next((spec for _, spec in sorted(plugins.pools.items()) if spec.hosting), None)
-    if host is None:
-        return pool  # which refuses the option, and says what could
-    make = cast("Callable[[PoolSpec], PoolSpec]", plugins.load_object(host.hosting))
-    return make(pool)
-
-
-def _named_or_default(settings: Settings, plugins: Plugins, platform: Platform) -> tuple[PoolSpec, str]:
-    name = settings.get_str("worker_pool")
-    if name is not None:
-        return plugins.pool(name), str(settings.source("worker_pool"))
-    candidates = DEFAULT_POOLS_ON_WINDOWS if platform.windows else DEFAULT_POOLS
-    for candidate in candidates:
-        if candidate in plugins.pools:
-            return plugins.pools[candidate], f"default: first installed of {', '.join(candidates)}"
-    others = ", ".join(sorted(plugins.pools))
-    remedy = f"choose another with -P: {others}" if others else "install one: pip install worker-pool-threads"
-    raise PluginNotFound(f"none of the default pools ({', '.join(candidates)}) is installed\n{remedy}")
-
-
 def negotiate(
     settings: Settings,
     pool: PoolSpec,
@@ -142,6 +64,7 @@ def negotiate(
     platform: Platform,
     best_effort: bool,
     why_pool: str = "",
+    machine: Callable[[], Machine] = measure,
 ) -> Negotiated:
     """Bring settings, tasks and pool together.
 
@@ -153,6 +76,7 @@ def negotiate(
         platform: for the default concurrency.
         best_effort: leave out what would be an error.
         why_pool: the reason that `choose_pool` gave.
+        machine: what ``-c auto`` reckons with; called only for that.
 
     Raises:
         OptionRefused: an option, or an option of a task, cannot be had; others stand in a note.
@@ -161,11 +85,13 @@ def negotiate(
     """
     work = _Negotiation(settings, pool, plugins, best_effort=best_effort)
     work.options()
+    work.tunings()
+    work.sizes()
     work.beyond_pools()
     work.tasks(tasks)
     work.conclude()
     work.limits()
-    concurrency = work.concurrency(platform)
+    concurrency = work.concurrency(platform, machine)
     work.prefetch(concurrency)
     if why_pool:
         work.settings = work.settings.replacing("worker_pool", pool.name, why_pool)
@@ -175,21 +101,6 @@ def negotiate(
         verdicts=tuple(work.verdicts),
         warnings=tuple(work.warnings),
     )
-
-
-def lacking(option: str, pool: str) -> str:
-    """Return why ``pool`` refuses ``option``, in words."""
-    words = OPTION_SETTINGS[option].lacking if option in OPTION_SETTINGS else _OTHER_LACKING[option]
-    return f"{pool} {words}"
-
-
-_OTHER_LACKING = MappingProxyType(
-    {
-        "async_tasks": "cannot run async def tasks",
-        "beat": "cannot have a scheduler beside it",
-        "cancel": "cannot end a running job",
-    }
-)
 
 
 class _Negotiation:
@@ -209,19 +120,55 @@ class _Negotiation:
         for name in OPTIONS:
             support = self.pool.capabilities.supports(name)
             option = OPTION_SETTINGS.get(name)
-            asked = ""
-            if option is not None and self._asked(option.setting, option.idle):
-                asked = self.settings.spelled(option.setting)
-            self.verdicts.append(Verdict(option=name, support=support, asked=asked))
-            if option is not None and asked and support is Support.REFUSED:
-                self._refuse_option(name, option, asked)
+            spelled = ""
+            if option is not None and asked_for(self.settings, name):
+                spelled = self.settings.spelled(option.setting)
+            self.verdicts.append(Verdict(option=name, support=support, asked=spelled))
+            if option is not None and spelled and support is Support.REFUSED:
+                self._refuse_of_pool(option.setting, lacking(name, self.pool.name), self._able(name))
 
-    def _refuse_option(self, name: str, option: _Option, asked: str) -> None:
-        reason = lacking(name, self.pool.name)
-        if self.settings.source(option.setting).layer < self.settings.source("worker_pool").layer:
-            self._leave_out(option.setting, f"{asked} is left out: {reason}")
+    def tunings(self) -> None:
+        """Judge what was given and tunes something that not every pool has."""
+        for name, tuning in TUNINGS.items():
+            if not self.settings.given(name):
+                continue
+            useful = tuning.useful(self.pool)
+            support = Support.NATIVE if useful else Support.REFUSED
+            self.verdicts.append(Verdict(option=name, support=support, asked=self.settings.spelled(name)))
+            if not useful:
+                able = [other for other, spec in sorted(self._plugins.pools.items()) if tuning.useful(spec)]
+                self._refuse_of_pool(name, f"{self.pool.name} {tuning.lacking}", able)
+
+    def _refuse_of_pool(self, setting: str, reason: str, able: Sequence[str]) -> None:
+        """Refuse what this pool cannot do, or leave it out where the pool was chosen closer to the user."""
+        spelled = self.settings.spelled(setting)
+        if self.settings.source(setting).layer < self.settings.source("worker_pool").layer:
+            self._leave_out(setting, f"{spelled} is left out: {reason}")
         else:
-            self._refuse(option.setting, OptionRefused(asked, self.pool.name, reason, self._able(name)))
+            self._refuse(setting, OptionRefused(spelled, self.pool.name, reason, able))
+
+    def sizes(self) -> None:
+        """Judge a number of slots beside a range of them, and a policy for a range that nobody gave.
+
+        Of number and range the one closer to the user holds; at the same distance neither can be meant.
+        """
+        settings, number, span, policy = self.settings, "worker_concurrency", "worker_autoscale", "worker_autoscaler"
+        if settings[span] is None:
+            if settings.given(policy):
+                self._refuse(
+                    policy, OptionRefused(settings.spelled(policy), "", "there is no --autoscale to decide on")
+                )
+            return
+        if not settings.given(number) or self._refused_already(number) or self._refused_already(span):
+            return
+        spelled, other = settings.spelled(number), settings.spelled(span)
+        if settings.source(number).layer > settings.source(span).layer:
+            self._leave_out(span, f"{other} is left out: {spelled} asks for a fixed number")
+        elif settings.source(number).layer < settings.source(span).layer:
+            self._leave_out(number, f"{spelled} is left out: {other} asks for a range")
+        else:
+            reason = f"{other} says how many slots there are"
+            self._refuse(number, OptionRefused(spelled, "", reason))
 
     def beyond_pools(self) -> None:
         """Judge what no pool decides: settings that need a step, and those that are never honoured."""
@@ -283,20 +230,24 @@ class _Negotiation:
         if soft is not None and hard is not None and soft >= hard:
             self.warnings.append(f"task_soft_time_limit {soft:g} is not below task_time_limit {hard:g}: never raised")
 
-    def concurrency(self, platform: Platform) -> int:
+    def concurrency(self, platform: Platform, machine: Callable[[], Machine]) -> int:
         """Fill in and return the number of slots to start with."""
         settings, name = self.settings, "worker_concurrency"
-        autoscale, given = settings["worker_autoscale"], settings.get_int(name)
+        autoscale, given = settings["worker_autoscale"], settings[name]
+        processes = settings.get_int("worker_processes")
         if isinstance(autoscale, tuple):
-            if given is not None:
-                self.warnings.append(f"{settings.spelled(name)} is not used: {settings.spelled('worker_autoscale')}")
+            self._check_processes(int(autoscale[1]), "worker_autoscale")
             number, why = int(autoscale[1]), f"the minimum of {settings.spelled('worker_autoscale')}"
-        elif given is not None:
-            self._check_processes(given)
+        elif isinstance(given, int):
+            self._check_processes(given, name)
             return given
-        elif (processes := settings.get_int("worker_processes")) is not None:
-            slots = processes if self.pool.inner is None else max(processes, platform.cpus)
-            number, why = slots, settings.spelled("worker_processes")
+        elif processes is not None and self.pool.inner is None:
+            number, why = processes, settings.spelled("worker_processes")
+        elif AUTO in (given, settings["worker_pool"]):  # who leaves the pool to the worker leaves it the number, too
+            number, why = slots(self.pool, settings, platform, machine())
+            number, why = max(number, processes or 1), f"{settings.spelled(name) if given else AUTO}: {why}"
+        elif processes is not None:
+            number, why = max(processes, platform.cpus), settings.spelled("worker_processes")
         elif self.pool.capabilities.concurrency is Support.REFUSED:
             number, why = 1, lacking("concurrency", self.pool.name)
         else:
@@ -304,15 +255,17 @@ class _Negotiation:
         self.settings = settings.replacing(name, number, why)
         return number
 
-    def _check_processes(self, concurrency: int) -> None:
-        """Raise `SettingsError` where slots and processes do not go together."""
-        processes = self.settings.get_int("worker_processes")
-        if processes is None or processes == concurrency or (self.pool.inner is not None and processes < concurrency):
+    def _check_processes(self, slots: int, name: str) -> None:
+        """Raise `SettingsError` where the number of processes does not go with that of slots, which ``name`` gave."""
+        processes, varies = self.settings.get_int("worker_processes"), name == "worker_autoscale"
+        if processes is None or (processes <= slots if self.pool.inner else processes == slots and not varies):
             return
-        asked = f"{self.settings.spelled('worker_processes')} contradicts {self.settings.spelled('worker_concurrency')}"
+        contradiction = f"{self.settings.spelled('worker_processes')} contradicts {self.settings.spelled(name)}"
         if self.pool.inner is None:
-            raise SettingsError([f"{asked}: {self.pool.name} has one slot in each process; leave one of them out"])
-        raise SettingsError([f"{asked}: each process needs a slot"])
+            why = f"{self.pool.name} has one slot in each process; leave one of them out"
+        else:
+            why = "each process needs a slot"
+        raise SettingsError([f"{contradiction}: {why}"])
 
     def prefetch(self, concurrency: int) -> None:
         """Settle what holds where more than one setting says how much is held beyond the slots."""
@@ -353,11 +306,6 @@ class _Negotiation:
 
     def _able(self, option: str) -> Sequence[str]:
         return [name for name, spec in sorted(self._plugins.pools.items()) if can(spec.capabilities, option)]
-
-
-def can(capabilities: Capabilities, option: str) -> bool:
-    """Whether a pool with ``capabilities`` honours or emulates ``option``."""
-    return capabilities.supports(option) is not Support.REFUSED
 
 
 def _reason(error: KernelError) -> str:

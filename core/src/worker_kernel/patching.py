@@ -65,7 +65,7 @@ def patch(name: str) -> bool:
     return True
 
 
-def patch_for(argv: Sequence[str], environ: Mapping[str, str], directory: Path) -> str:
+def patch_for(argv: Sequence[str], environ: Mapping[str, str], directory: Path, *, again: str = "") -> str:
     """Run the patch that a command line calls for, and return the pool that it was run for; ``""`` if none was.
 
     Only ``kernel worker`` calls for one. Of a wrong command line or file nothing is said here: it is read again later.
@@ -74,10 +74,11 @@ def patch_for(argv: Sequence[str], environ: Mapping[str, str], directory: Path) 
         argv: the arguments, without the program's name.
         environ: the environment.
         directory: where the configuration file is.
+        again: the pool that was chosen in the process whose place this one has taken; ``""``: it took none's.
     """
     if not calls_worker(argv):
         return ""
-    name = effective_pool(argv, environ, directory)
+    name = again or effective_pool(argv, environ, directory)
     if hosted(argv, environ, directory):
         return ""  # the tasks run in other processes, each of which is patched; this one must not be
     if name is None or "--safe-mode" in argv or _left_out(name, environ, directory):

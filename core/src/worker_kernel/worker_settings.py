@@ -10,17 +10,18 @@ POOL: tuple[Setting, ...] = (
         name="worker_pool",
         parse=kinds.optional(kinds.text),
         kind="name of a pool",
-        help="The pool: an installed one's name or package.module:Class. "
+        help="The pool: an installed one's name or package.module:Class; auto: the one that fits the tasks best. "
         "None: the first installed of prefork, threads, solo.",
         options=("-P", "--pool"),
         metavar="POOL",
     ),
     Setting(
         name="worker_concurrency",
-        parse=kinds.optional(kinds.whole(1)),
-        kind="whole number >= 1",
+        parse=kinds.optional(kinds.either("auto", kinds.whole(1))),
+        kind="whole number >= 1, or auto",
         unit="items",
-        help="Number of slots. None: one for each CPU this process may use, 1 on pools that run one task at a time.",
+        help="Number of slots; auto: as many as CPUs, quotas and memory allow. None: one for each CPU this process may "
+        "use, 1 on pools that run one task at a time. Not together with worker_autoscale.",
         options=("-c", "--concurrency"),
         metavar="N",
     ),

@@ -64,8 +64,8 @@ def lines_of_error(done: subprocess.CompletedProcess[str], code: int) -> list[st
             2,
             ["error: -c 3 is refused: solo runs one task at a time", "  pools installed that can: *"],
         ),
-        ("-c 0", 2, ["error: worker_concurrency (-c): expected a whole number >= 1, or none, got '0'"]),
-        ("-c many", 2, ["error: worker_concurrency (-c): expected a whole number >= 1, or none, got 'many'"]),
+        ("-c 0", 2, ["error: worker_concurrency (-c): expected a whole number >= 1, or auto, or none, got '0'"]),
+        ("-c many", 2, ["error: worker_concurrency (-c): expected a whole number >= 1, or auto, or none, got 'many'"]),
         (
             "--prefetch-multiplier 0",
             2,

@@ -81,7 +81,25 @@ def test_the_json_has_everything_that_is_declared(run: Run) -> None:
     document = json.loads(run("pools", "--json").stdout)
     assert set(document) == {"schema", "kernel", "pools"}
     for pool in document["pools"]:
-        assert list(pool) == ["name", "class", "summary", "features", "options", "capabilities"]
+        assert list(pool) == ["name", "class", "summary", "features", "options", "capabilities", "hosted"]
         assert list(pool["features"]) == list(FEATURES)
         assert list(pool["options"]) == list(OPTIONS)
         assert pool["capabilities"]["hard_effects"]
+
+
+def test_with_processes_the_pools_can_what_processes_can(run: Run) -> None:
+    pytest.importorskip("worker_pool_prefork")
+    documents = {pool["name"]: pool for pool in json.loads(run("pools", "--json").stdout)["pools"]}
+    assert documents["threads"]["options"]["processes"] == "emulated"
+    assert documents["threads"]["options"]["memory_limit"] == "refused"
+    assert documents["threads"]["hosted"]["options"]["memory_limit"] == "native"
+    assert documents["prefork"]["hosted"]["features"] == documents["prefork"]["features"]
+    assert documents["solo"]["hosted"]["features"] == documents["prefork"]["features"] | {"Autoscaling": "✗"}
+    lines = run("pools", "--hosted", PYTHONIOENCODING="utf-8").stdout.splitlines()
+    assert lines[1].split() == ["True", "Parallelism", *("✓" for _ in lines[0].split()[1:])]
+
+
+def test_without_a_pool_that_hosts_processes_stay_refused(run: Run) -> None:
+    document = json.loads(run("pools", "--json", KERNEL_PLUGINS="-prefork").stdout)
+    assert all(pool["hosted"] is None and pool["options"]["processes"] == "refused" for pool in document["pools"])
+    assert "pip install worker-pool-prefork" in run("pools", "--hosted", KERNEL_PLUGINS="-prefork").stdout

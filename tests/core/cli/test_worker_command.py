@@ -137,6 +137,60 @@ def test_a_green_pool_that_the_applications_code_names_makes_the_worker_start_ag
     assert run("worker", "-A", "tasks", "-P", "fakegreen").stderr.count(GREEN_WARNING) == 0
 
 
+def test_a_number_of_slots_beside_a_range_is_refused_in_five_lines_at_most(run: Run) -> None:
+    done = run("worker", "-A", "tasks", "-P", "threads", "-c", "3", "--autoscale", "4,2")
+    assert done.returncode == 2
+    lines = done.stderr.splitlines()
+    assert lines[0] == "error: -c 3 is refused: --autoscale 4,2 says how many slots there are"
+    assert lines[1].startswith("  leave it out")
+    assert len(lines) <= 5
+
+
+ALONE = "-gevent,-eventlet,-prefork,-threads"
+"""No other pool that waits better than solo."""
+
+
+def wants_a_green_pool(site: Site, project: Path, workload: str = '"io"') -> None:
+    """A green pool, and tasks that ask -P auto for one."""
+    source = GREEN_PLUGIN.replace("is_green=True", "is_green=True, io_bound=wk.Fitness.EXCELLENT")
+    site.module("acme_green", source.replace('print("patched")', 'print("patched"); import sys; sys.patched = True'))
+    site.install("acme-green", {"pools": {"fakegreen": "acme_green"}, "patches": {"fakegreen": "acme_green:patch"}})
+    tasks = project / "tasks.py"
+    tasks.write_text(tasks.read_text().replace("@app.task", f"import sys\n@app.task(workload={workload})"))
+
+
+@pytest.mark.parametrize("where", ["command line", "environment", "application"])
+def test_a_green_pool_that_the_worker_chooses_makes_it_start_again_once_patched(
+    where: str, run: Run, site: Site, project: Path
+) -> None:
+    wants_a_green_pool(site, project)
+    arguments, environ = ["worker", "-A", "tasks"], {"KERNEL_PLUGINS": ALONE}
+    if where == "command line":
+        arguments += ["-P", "auto"]
+    elif where == "environment":
+        environ["KERNEL_WORKER_POOL"] = "auto"
+    else:
+        tasks = project / "tasks.py"
+        tasks.write_text(tasks.read_text().replace('"proj"', '"proj", worker_pool="auto"'))
+    done = run(*arguments, **environ)
+    assert done.stdout == "patched\n"
+    assert GREEN_WARNING not in done.stderr, "nobody named it in the wrong place"
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("  pool ")]
+    assert line.split(maxsplit=1)[1].startswith("fakegreen x ")
+    assert "auto" in line.partition(": every task is declared io; auto: 100 greenlets for each of ")[0]
+    assert done.returncode == 3  # there is no such class: what matters here is that it got that far
+
+
+def test_tasks_that_call_for_another_pool_once_patched_are_told_of(run: Run, site: Site, project: Path) -> None:
+    wants_a_green_pool(site, project, workload='"cpu" if hasattr(sys, "patched") else "io"')
+    done = run("worker", "-A", "tasks", "-P", "auto", KERNEL_PLUGINS=ALONE)
+    assert done.returncode == 2
+    assert done.stderr.splitlines() == [
+        "error: -P auto chose fakegreen, and solo once that had patched the standard library",
+        "  the tasks seem to depend on the patch: name the pool with -P",
+    ]
+
+
 def test_a_patch_that_raises_ends_the_worker_with_3(run: Run, site: Site) -> None:
     site.module("acme_green", GREEN_PLUGIN.replace('print("patched")', "raise RuntimeError('boom')"))
     site.install("acme-green", {"pools": {"fakegreen": "acme_green"}, "patches": {"fakegreen": "acme_green:patch"}})

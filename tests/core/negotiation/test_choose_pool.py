@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 import pytest
 
+from worker_kernel.choosing import choose_pool
 from worker_kernel.errors import PluginNotFound
-from worker_kernel.negotiation import choose_pool
 from worker_kernel.platforms import Platform
 from worker_kernel.plugins.loading import Plugins
 from worker_kernel.settings import Settings

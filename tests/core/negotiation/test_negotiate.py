@@ -8,8 +8,10 @@ import pytest
 
 from worker_kernel.application import TaskOptions
 from worker_kernel.capabilities import OPTIONS, Support
+from worker_kernel.choosing import choose_pool
 from worker_kernel.errors import KernelError, OptionNeedsStep, OptionRefused, SettingsError
-from worker_kernel.negotiation import GREEN_BEAT, OPTION_SETTINGS, Negotiated, choose_pool, negotiate
+from worker_kernel.negotiation import GREEN_BEAT, Negotiated, negotiate
+from worker_kernel.options import OPTION_SETTINGS
 from worker_kernel.platforms import Platform
 from worker_kernel.plugins.loading import Plugins
 from worker_kernel.settings import Settings
@@ -144,9 +146,45 @@ def test_the_pool_is_filled_in_with_its_reason(bring: Bring) -> None:
     assert not settings.given("worker_pool")
 
 
-def test_concurrency_beside_autoscale_is_not_silently_ignored(bring: Bring) -> None:
-    (warning,) = bring(worker_pool="threads", worker_autoscale="4,2", worker_concurrency="3").warnings
-    assert warning == "-c 3 is not used: --autoscale 4,2"
+def test_a_number_of_slots_beside_a_range_at_the_same_distance_is_refused(bring: Bring) -> None:
+    for number in ("3", "auto"):
+        with pytest.raises(OptionRefused, match="--autoscale 4,2 says how many slots there are") as caught:
+            bring(worker_pool="threads", worker_autoscale="4,2", worker_concurrency=number)
+        assert caught.value.exit_code == 2
+        assert len(str(caught.value).splitlines()) <= 5
+    given = {"worker_autoscale": "4,2", "worker_concurrency": "3"}
+    (warning,) = bring(worker_pool="threads", best_effort=True, **given).warnings
+    assert warning == "-c 3 is left out (--best-effort): --autoscale 4,2 says how many slots there are"
+
+
+def test_of_a_number_of_slots_and_a_range_the_closer_one_holds(bring: Bring) -> None:
+    further = bring(worker_pool="threads", worker_autoscale="4,2", file="worker_concurrency = 3")
+    assert further.warnings == ("worker_concurrency = 3 (kernel.toml:1) is left out: --autoscale 4,2 asks for a range",)
+    assert further.concurrency == 2
+    closer = bring(worker_pool="threads", worker_concurrency="3", app={"worker_autoscale": "4,2"})
+    (warning,) = closer.warnings
+    assert warning == "worker_autoscale = 4,2 (App('proj')) is left out: -c 3 asks for a fixed number"
+    assert (closer.concurrency, closer.settings["worker_autoscale"]) == (3, None)
+
+
+def test_a_policy_without_a_range_decides_on_nothing_and_is_refused(bring: Bring) -> None:
+    with pytest.raises(OptionRefused, match="there is no --autoscale to decide on"):
+        bring(worker_pool="threads", app={"worker_autoscaler": "default"})
+    assert bring(worker_pool="threads", worker_autoscale="4,2", app={"worker_autoscaler": "default"}).warnings == ()
+
+
+@pytest.mark.parametrize("pool", ["threads", "prefork", "gevent", "solo"])
+def test_auto_is_a_number_on_every_pool(pool: str, bring: Bring) -> None:
+    negotiated = bring(worker_pool=pool, worker_concurrency="auto")
+    assert isinstance(negotiated.settings["worker_concurrency"], int)
+    assert negotiated.settings["worker_concurrency"] == negotiated.concurrency >= 1
+    assert str(negotiated.settings.source("worker_concurrency")).startswith("-c auto: ")
+    assert negotiated.warnings == ()
+
+
+def test_one_slot_in_each_process_leaves_auto_nothing_to_reckon(bring: Bring) -> None:
+    negotiated = bring(worker_pool="prefork", worker_processes="3", worker_concurrency="auto")
+    assert (negotiated.concurrency, str(negotiated.settings.source("worker_concurrency"))) == (3, "--processes 3")
 
 
 def test_autoscale_needs_first_a_pool_that_can_resize_then_the_step(bring: Bring) -> None:

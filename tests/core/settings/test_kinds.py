@@ -37,6 +37,7 @@ PARSERS: dict[str, Parser] = {
     "node_name": kinds.node_name,
     "multiplier": kinds.multiplier,
     "optional": kinds.optional(kinds.whole(1)),
+    "either": kinds.either("auto", kinds.whole(1)),
 }
 
 
@@ -95,6 +96,8 @@ def test_what_a_parser_returns_it_takes_again_unchanged(name: str, thing: object
         (kinds.node_name, "w1@%d", "w1@%d"),
         (kinds.optional(kinds.whole(1)), "none", None),
         (kinds.optional(kinds.whole(1)), None, None),
+        (PARSERS["either"], " Auto", "auto"),
+        (PARSERS["either"], "3", 3),
     ],
 )
 def test_what_is_well_formed_is_taken(parse: Parser, raw: object, value: object) -> None:
@@ -129,6 +132,7 @@ def test_what_is_well_formed_is_taken(parse: Parser, raw: object, value: object)
         (kinds.mapping, "[1]", 'a table, or a JSON object such as {"key": 1}'),
         (kinds.node_name, "a b", "a name without blanks, such as w1@%h"),
         (kinds.optional(kinds.whole(1)), "0", "a whole number >= 1, or none"),
+        (PARSERS["either"], "some", "a whole number >= 1, or auto"),
     ],
 )
 def test_what_is_not_is_answered_with_what_was_expected(parse: Parser, raw: object, phrase: str) -> None:

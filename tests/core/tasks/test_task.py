@@ -48,6 +48,7 @@ def test_a_task_looks_like_its_function(lab: Lab) -> None:
     [
         ({"rate_limt": "1/s"}, TypeError, "did you mean 'rate_limit'"),
         ({"rate_limit": "fast"}, ValueError, "rate_limit is 'fast'"),
+        ({"workload": "gpu"}, ValueError, "workload takes 'cpu', 'io' or None, not 'gpu'"),
         ({"max_retries": -1}, ValueError, "max_retries"),
         ({"max_retries": True}, ValueError, "max_retries"),
         ({"time_limit": 0}, ValueError, "time_limit"),
@@ -73,12 +74,15 @@ def test_two_functions_cannot_be_one_task_but_a_module_may_be_loaded_again(lab: 
 def test_options_that_a_task_leaves_open_are_the_settings(make_lab: Callable[..., Lab]) -> None:
     lab = make_lab(task_acks_late=False, task_reject_on_worker_lost=False, task_default_rate_limit="5/m")
     lab.task(add, name="open")
-    lab.task(add, name="own", acks_late=True, rate_limit=7, time_limit=9, soft_time_limit=2, acks_on_timeout=False)
+    lab.task(
+        add, name="own", acks_late=True, rate_limit=7, time_limit=9, soft_time_limit=2, acks_on_timeout=False,
+        workload="io",
+    )  # fmt: skip
     found = lab.app.tasks()
     assert found["open"] == TaskOptions(name="open", acks_late=False, reject_on_worker_lost=False, rate_limit="5/m")
     assert found["own"] == TaskOptions(
         name="own", acks_late=True, reject_on_worker_lost=False, acks_on_timeout=False, rate_limit="7", time_limit=9,
-        soft_time_limit=2,
+        soft_time_limit=2, workload="io",
     )  # fmt: skip
 
 

@@ -9,15 +9,17 @@ import attrs
 import pytest
 
 from worker_kernel.capabilities import OPTIONS, Effect, Support
+from worker_kernel.choosing import choose_pool
 from worker_kernel.core_settings import CORE_SETTINGS
 from worker_kernel.errors import OptionRefused, SettingsError, UsageError
-from worker_kernel.negotiation import Negotiated, choose_pool, negotiate
+from worker_kernel.negotiation import Negotiated, negotiate
 from worker_kernel.platforms import Platform
 from worker_kernel.plugins.declarations import Declared
 from worker_kernel.plugins.loading import Plugins
 from worker_kernel.pool import PoolConfig, PoolSpec
 from worker_kernel.sources import read_settings
 from worker_kernel.testing import RecordingListener
+from worker_kernel.testing.bench import options_elsewhere
 from worker_pool_prefork import pools
 from worker_pool_prefork.capabilities import hosted
 from worker_pool_prefork.pool import PreforkPool
@@ -106,3 +108,12 @@ def test_a_green_pool_inside_wants_a_fresh_interpreter(threads: PoolSpec) -> Non
                 options={"worker_pool_start_method": "fork"},
             )
         )
+
+
+def test_the_pool_inside_is_told_its_settings(threads: PoolSpec) -> None:
+    options = {"worker_max_blocking_time": 3.5, "worker_queues": ("a", "b"), "worker_pool_start_method": None}
+    pool = PreforkPool(
+        PoolConfig(limit=2, listener=RecordingListener(), hosted=threads, options=options, **options_elsewhere())
+    )
+    assert pool._crew._orders.options == {"worker_max_blocking_time": 3.5, "worker_pool_start_method": None}
+    pool.terminate()

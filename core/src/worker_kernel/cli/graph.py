@@ -82,8 +82,8 @@ def command(invocation: Invocation, *, blueprint: str, form: str, why: str | Non
 def _worker(app_name: str | None, command_line: Mapping[str, tuple[str, object]], *, safe_mode: bool) -> Worker:
     """Put a worker together as `kernel worker` does, as far as its steps depend on it."""
     from ..boot import prepare
+    from ..choosing import choose_pool
     from ..core_settings import CORE_SETTINGS
-    from ..negotiation import choose_pool
     from ..platforms import current
     from ..sources import read_settings
     from ..tasks.app import App

@@ -6,6 +6,7 @@ import click
 
 from ..core_settings import CORE_SETTINGS
 from ..masking import masked
+from ..options import AUTO
 from ..plugins.loading import Plugins
 from ..settings import Settings
 from ..sources import read_settings
@@ -77,4 +78,5 @@ def _text(settings: Settings, name: str) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
-    return f"{text} {settings.declared[name].unit}".rstrip()
+    unit = "" if text == AUTO else settings.declared[name].unit
+    return f"{text} {unit}".rstrip()

@@ -12,7 +12,7 @@ from click.core import ParameterSource
 
 from ..boot import Boot, prepare
 from ..core_settings import CORE_SETTINGS
-from ..errors import KernelBug
+from ..errors import KernelBug, UsageError
 from ..logs import set_up_logging
 from ..patching import EXECUTED_AGAIN, with_pool
 from ..plugins.found import USABLE, Kind
@@ -109,8 +109,14 @@ def command(ctx: click.Context, /, **values: object) -> int:
     if must_patch_first(boot, invocation.patched):
         if invocation.again:
             raise KernelBug(f"the worker was executed again for pool {boot.pool.name}, and is not patched all the same")
-        warn_of_late_choice()
-        execute_again(boot.pool.name, invocation.arguments)
+        if not boot.auto:
+            warn_of_late_choice()
+        execute_again(boot.pool.name, invocation.arguments, named=not boot.auto)
+    if boot.auto and invocation.patched not in ("", boot.pool.name):
+        raise UsageError(
+            f"-P auto chose {invocation.patched}, and {boot.pool.name} once that had patched the standard library\n"
+            "the tasks seem to depend on the patch: name the pool with -P"
+        )
     return serve(boot)
 
 
@@ -138,10 +144,11 @@ def serve(boot: Boot) -> int:
 
 
 def must_patch_first(boot: Boot, patched: str) -> bool:
-    """Whether a green pool was named where it was too late to patch: by the application's own code."""
+    """Whether a green pool was chosen too late to patch: by the application's own code, or by ``-P auto``."""
     capabilities, source = boot.pool.capabilities, boot.settings.source("worker_pool")
+    late = boot.auto or source.layer is Layer.APP
     hosted = boot.settings["worker_processes"] is not None
-    return capabilities.is_green and patched != boot.pool.name and source.layer is Layer.APP and not hosted
+    return capabilities.is_green and patched != boot.pool.name and late and not hosted
 
 
 def warn_of_late_choice() -> None:
@@ -152,10 +159,16 @@ def warn_of_late_choice() -> None:
         click.echo(f"UserWarning: {warning}", err=True)
 
 
-def execute_again(pool: str, arguments: Sequence[str]) -> None:
-    """Replace this process by one with the same command line and ``-P pool``; does not return."""
+def execute_again(pool: str, arguments: Sequence[str], *, named: bool) -> None:
+    """Replace this process by one with the same command line, patched for ``pool`` from the start; does not return.
+
+    Args:
+        pool: a green one.
+        arguments: the command line, without the program's name.
+        named: whether ``-P pool`` is added; otherwise the new process chooses once more, and chooses the same.
+    """
     interpreter = sys.orig_argv[: len(sys.orig_argv) - len(arguments)]
     sys.stdout.flush()
     sys.stderr.flush()
-    command = [sys.executable, *interpreter[1:], *with_pool(arguments, pool)]
+    command = [sys.executable, *interpreter[1:], *(with_pool(arguments, pool) if named else arguments)]
     os.execve(sys.executable, command, {**os.environ, EXECUTED_AGAIN: pool})  # noqa: S606  (ourselves, once)

@@ -73,7 +73,7 @@ def unpack(frame: bytes) -> tuple[Envelope, Outcome | None]:
         raise KernelBug(f"a frame of {len(frame)} bytes cannot be read: {exc}") from exc
 
 
-def _packed(head: object) -> tuple[bytes, bytes]:
+def _packed(head: Any) -> tuple[bytes, bytes]:
     try:
         return _MARSHAL, marshal.dumps(head, _VERSION)
     except ValueError:  # more than plain data

@@ -72,6 +72,8 @@ class Declaration:
     """The most seconds that ``retry_backoff`` comes to."""
     retry_jitter: bool = True
     """Whether to wait a random part of what ``retry_backoff`` says."""
+    workload: str | None = None
+    """``cpu``: it computes; ``io``: it waits, and all that it waits in lets other greenlets run. ``-P auto`` asks."""
 
     @classmethod
     def read(cls, options: Mapping[str, Any]) -> Declaration:
@@ -102,6 +104,8 @@ class Declaration:
                 raise ValueError(f"rate_limit is {given['rate_limit']!r}: it takes {exc}") from None
         else:
             given["rate_limit"] = None
+        if given.get("workload") not in (None, "cpu", "io"):
+            raise ValueError(f"workload takes 'cpu', 'io' or None, not {given['workload']!r}")
         retries = given.get("max_retries", 3)
         if retries is not None and (isinstance(retries, bool) or not isinstance(retries, int) or retries < 0):
             raise ValueError(f"max_retries takes a whole number >= 0 or None, not {retries!r}")
@@ -289,6 +293,7 @@ class Task(Generic[P, R]):
             soft_time_limit=declared.soft_time_limit,
             time_limit=declared.time_limit,
             is_async=self.is_async,
+            workload=declared.workload,
             **{name: value for name, value in settled.items() if value is not None},
         )
 

@@ -55,6 +55,7 @@ def hosted(inner: PoolSpec) -> PoolSpec:
     for what the inner pool cannot end.
     """
     own = inner.capabilities
+    single = own.concurrency is Support.REFUSED  # as prefork itself: one job at a time in each process
     hard = {
         stuck: Effect.REPLACED if effect is Effect.PROCESS_ENDS else effect
         for stuck, effect in own.hard_effects.items()
@@ -62,6 +63,9 @@ def hosted(inner: PoolSpec) -> PoolSpec:
     capabilities = attrs.evolve(
         own,
         true_parallelism=True,
+        cpu_bound=Fitness.EXCELLENT if single else Fitness.GOOD,
+        io_bound=Fitness.GOOD if single else own.io_bound,
+        concurrency_scale=CAPABILITIES.concurrency_scale if single else own.concurrency_scale,
         process_isolation=True,
         memory_efficiency="Moderate",
         windows=False,

@@ -7,7 +7,7 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import ClassVar
 
 from worker_kernel import (
@@ -87,6 +87,7 @@ class PreforkPool(Pool):
             time_limit=config.time_limit,
             limit_grace=config.limit_grace,
             zombie_budget=config.zombie_budget,
+            options={} if inner is None else _plain(config.options),
         )
         self._launcher_in_use = launcher
         self._crew = Crew(config, orders, self._reactor, launcher, self)
@@ -421,3 +422,8 @@ def _line(index: int, pid: int, state: str, entry: Entry | None = None, since: f
         task=None if job is None else job.task,
         since=since,
     )
+
+
+def _plain(options: Mapping[str, object]) -> dict[str, object]:
+    """Return the settings that orders can carry to the pool inside a child."""
+    return {name: value for name, value in options.items() if value is None or isinstance(value, (str, int, float))}
