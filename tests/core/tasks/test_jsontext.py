@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 
 import pytest
 from hypothesis import given
@@ -21,11 +20,10 @@ PLAIN = st.recursive(
 
 
 @pytest.fixture(params=["as installed", "without msgspec"])
-def reader(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def reader(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Both ways to read."""
     if request.param == "without msgspec":
         monkeypatch.setattr(jsontext, "_in_c", None)
-    yield
 
 
 @given(value=PLAIN, ascii_only=st.booleans())
