@@ -99,6 +99,7 @@ if TYPE_CHECKING:
     from .leasing.message import LeasedMessage
     from .leasing.transport import LeasingTransport
     from .limits import Limits, Run, ThreadRun
+    from .localpool import LocalPool
     from .loop import Consumer, Drive, LoopSpec, StopMode, StopRequest
     from .loopcalls import LoopCalls
     from .markings import ATTEMPTS_HEADER, QUARANTINE_HEADER, QUARANTINE_SUFFIX, QUARANTINED_AT_HEADER
@@ -280,6 +281,7 @@ _HOMES = {
     "QUARANTINED_AT_HEADER": ".markings",
     "QUARANTINE_HEADER": ".markings",
     "QUARANTINE_SUFFIX": ".markings",
+    "LocalPool": ".localpool",
     "SlotPool": ".slotpool",
     "Server": ".slotpool",
     "SlotWorker": ".books",
@@ -355,6 +357,7 @@ __all__ = [
     "LeasingChannel",
     "LeasingTransport",
     "Limits",
+    "LocalPool",
     "LoopCalls",
     "LoopSpec",
     "MaxRetriesExceeded",
