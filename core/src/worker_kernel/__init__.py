@@ -101,6 +101,7 @@ if TYPE_CHECKING:
     from .leasing.message import LeasedMessage
     from .leasing.transport import LeasingTransport
     from .limits import Limits, Run, ThreadRun
+    from .localpool import LocalPool
     from .loop import Consumer, Demand, Drive, LoopSpec, StopMode, StopRequest
     from .loopcalls import LoopCalls
     from .markings import ATTEMPTS_HEADER, QUARANTINE_HEADER, QUARANTINE_SUFFIX, QUARANTINED_AT_HEADER
@@ -293,6 +294,7 @@ _HOMES = {
     "QUARANTINE_SUFFIX": ".markings",
     "QueueDepth": ".queuedepth",
     "queue_depth": ".queuedepth",
+    "LocalPool": ".localpool",
     "SlotPool": ".slotpool",
     "Server": ".slotpool",
     "SlotWorker": ".books",
@@ -371,6 +373,7 @@ __all__ = [
     "LeasingTransport",
     "Limits",
     "Load",
+    "LocalPool",
     "LoopCalls",
     "LoopSpec",
     "MaxRetriesExceeded",

@@ -5,19 +5,18 @@ from __future__ import annotations
 import abc
 import logging
 import os
-import threading
 import traceback
-from collections import deque
 from collections.abc import Callable
 from types import FrameType
 from typing import Protocol
 
 from .books import Books, SlotWorker
-from .errors import JobKilled, PoolClosed, Unsupported
+from .errors import JobKilled, Unsupported
 from .job import Job
-from .limits import Limits, Run
+from .limits import Run
+from .localpool import LocalPool
 from .outcome import Outcome
-from .pool import CancelHow, CancelReply, Pool, PoolConfig, PoolStatistics, Slot
+from .pool import PoolConfig, PoolStatistics, Slot
 
 log = logging.getLogger("worker_kernel.slotpool")
 
@@ -33,7 +32,7 @@ class Server(Protocol):
         ...
 
 
-class SlotPool(Pool):
+class SlotPool(LocalPool):
     """Runs each job in one of ``limit`` slots, each of which is served by a thread or a greenlet of this process.
 
     A subclass says how a slot comes to be served (`_serve_in`), and what a run in it is (`_make_run`).
@@ -49,18 +48,10 @@ class SlotPool(Pool):
 
     def __init__(self, config: PoolConfig) -> None:
         super().__init__(config)
-        self._limits = self._make_limits()
-        self._lock = threading.Lock()
-        self._jobs = threading.Condition(self._lock)
-        """Slots wait for something to do."""
-        self._ends = threading.Condition(self._lock)
-        """`stop` and `terminate` wait for reports."""
-        self._waiting: deque[Job] = deque()
         self._books = Books()
         self._servers: dict[int, Server] = {}
         """What serves slots, by the slot's own identity: a zombie's no more."""
-        self._unreported = 0
-        self._closed = self._stopped = self._failing = False
+        self._failing = False
 
     # -- what a subclass supplies
 
@@ -80,9 +71,6 @@ class SlotPool(Pool):
     def _frame(self, run: Run) -> FrameType | None:
         """Return where a run is now; None where that is not known."""
 
-    def _make_limits(self) -> Limits:
-        return Limits(self.config, self._stuck)
-
     # -- life
 
     def start(self) -> None:
@@ -93,33 +81,6 @@ class SlotPool(Pool):
         except BaseException:
             self._release()
             raise
-
-    def submit(self, job: Job) -> None:
-        """See `Pool.submit`."""
-        with self._lock:
-            if self._closed:
-                raise PoolClosed(f"job {job.id} comes too late: the pool takes no more")
-            self._waiting.append(job)
-            self._jobs.notify()
-
-    def close(self) -> None:
-        """See `Pool.close`."""
-        with self._lock:
-            self._closed = True
-            waiting = list(self._waiting)
-            self._waiting.clear()
-        for job in waiting:
-            self._tell(self.config.listener.finished, job, Outcome.never_started(job.id))
-
-    def stop(self, timeout: float | None) -> bool:
-        """See `Pool.stop`."""
-        self.close()
-        with self._lock:
-            wait = None if timeout is None else min(timeout, threading.TIMEOUT_MAX)
-            if not self._ends.wait_for(lambda: not self._unreported, wait):
-                return False
-        self._release()
-        return True
 
     def terminate(self) -> None:
         """See `Pool.terminate`. Tasks get ``limit_grace`` to end by themselves."""
@@ -148,22 +109,10 @@ class SlotPool(Pool):
             server.join(max(0.0, deadline - self.config.clock.monotonic()))
         self._limits.stop()
 
-    # -- cancel, resize, restart
+    # -- resize, restart
 
-    def cancel(self, job_id: str, how: CancelHow) -> CancelReply:
-        """See `Pool.cancel`. Reports are not cancelled."""
-        with self._lock:
-            waiting = next((job for job in self._waiting if job.id == job_id and not job.is_report), None)
-            if waiting is not None:
-                self._waiting.remove(waiting)
-            run = self._books.find(job_id)
-        if waiting is not None:
-            self._tell(self.config.listener.finished, waiting, Outcome.never_started(waiting.id))
-            return CancelReply.CANCELLED
-        if run is None or how is CancelHow.WAITING:
-            return CancelReply.UNKNOWN
-        self._limits.cancel(run, how)
-        return CancelReply.CANCELLING
+    def _find(self, job_id: str) -> Run | None:
+        return self._books.find(job_id)
 
     def grow(self, n: int) -> None:
         """See `Pool.grow`."""
@@ -216,11 +165,11 @@ class SlotPool(Pool):
         """Serve a slot until it goes, or a fresh one takes its place."""
         ending = False
         while not ending:
-            self._hook(self.config.slot_start, slot)
+            self._hook(self.config.slot_start, slot.index)
             while (run := self._next(slot)) is not None:
                 if not self._work(slot, run):
                     return  # the slot is somebody else's by now: no slot_end
-            self._hook(self.config.slot_end, slot)
+            self._hook(self.config.slot_end, slot.index)
             ending = self._hand_over(slot)
         with self._lock:
             self._servers.pop(id(slot), None)
@@ -242,15 +191,8 @@ class SlotPool(Pool):
 
     def _work(self, slot: SlotWorker, run: Run) -> bool:
         """Run one job and report it; False: it was given up meanwhile, and its slot with it."""
-        self._tell(self.config.listener.accepted, run.job, run.slot)
-        outcome: Outcome | None
-        if run.begin():
-            self._limits.begin(run)
-            outcome = run.perform()
-            self._limits.end(run)
-        else:
-            outcome = run.lost()
-        if outcome is None or not run.claim():
+        outcome = self._perform(run)
+        if outcome is None:
             with self._lock:
                 self._books.zombies.remove(run)
             return False
@@ -324,7 +266,7 @@ class SlotPool(Pool):
             reason = f"{zombies} tasks did not end when they were killed, and the zombie budget is {budget}"
             self._tell(self.config.listener.failing, reason, 9)
 
-    # -- what serves the slots, and the listener
+    # -- what serves the slots
 
     def _add_slots(self) -> None:
         """Add slots up to the limit; on failure the limit is what there is."""
@@ -345,30 +287,10 @@ class SlotPool(Pool):
             return False
         return True
 
-    def _report(self, run: Run, outcome: Outcome) -> None:
-        self._tell(self.config.listener.finished, run.job, outcome)
-        with self._lock:
-            self._unreported -= 1
-            self._ends.notify_all()
-
     def _tell_size(self) -> None:
         with self._lock:
             size = self._books.size
         self._tell(self.config.listener.resized, size)
-
-    def _tell(self, what: Callable[..., None], *args: object) -> None:
-        try:
-            what(*args)
-        except Exception:
-            log.exception("the pool's listener raised in %s", getattr(what, "__name__", what))
-
-    def _hook(self, hook: Callable[[int], None] | None, slot: SlotWorker) -> None:
-        if hook is None:
-            return
-        try:
-            hook(slot.index)
-        except BaseException:  # a hook that calls sys.exit must not take the slot with it
-            log.exception("a hook of slot %d raised", slot.index)
 
     def _log_stack(self, run: Run) -> None:
         frame = self._frame(run)

@@ -250,10 +250,11 @@ def test_a_child_that_was_let_go_and_does_not_go_is_killed_and_its_end_asked_for
     scene = played(2)
     scene.crew.reduce()
     (host,) = scene.crew.leaving
-    scene.turn(9.9)
-    assert host.state is HostState.RETIRING
-    scene.turn(0.2)
-    assert host.state is HostState.KILLED, "after lost_wait"
+    states = []
+    for seconds in (9.9, 0.2):
+        scene.turn(seconds)
+        states.append(host.state)
+    assert states == [HostState.RETIRING, HostState.KILLED], "after lost_wait"
     assert scene.launcher.overdue_births == []
     scene.turn(10.1)
     assert scene.launcher.overdue_births == [host]

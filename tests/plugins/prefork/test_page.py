@@ -99,14 +99,16 @@ def test_the_end_of_a_place_is_kept_as_far_as_there_is_room(text: str) -> None:
     fd = make_page_file()
     page = Page(fd)
     try:
-        page.note_place("what was seen before")
-        page.note_place(text)
+        page.note_place(6, "what was seen before")
+        page.begin(7, 1.0)
+        assert page.place == "", "that was of another job"
+        page.note_place(7, text)
         size = len(text.encode("utf-8", "replace"))
         if size <= 4096 - 128:
             assert page.place.encode() == text.encode("utf-8", "replace")
         else:
             assert page.place[-100:] == text[-100:]
-        assert page.current == 0, "it stays within its field"
+        assert (page.current, page.started) == (7, 1.0), "it stays within its field"
     finally:
         page.close()
         os.close(fd)

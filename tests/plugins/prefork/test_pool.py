@@ -7,7 +7,9 @@ tests/contract/test_prefork.py, tests/system/test_prefork.py and test_crew.py.
 
 from __future__ import annotations
 
+import ctypes
 import os
+import resource
 import signal
 import sys
 import threading
@@ -359,6 +361,23 @@ def test_a_child_that_is_killed_before_it_is_ready_is_started_anew(make_pool: Ma
 
     pool = make_pool(1, child_init=init)
     run(pool, SmallJob("any"))
+
+
+def test_a_child_that_crashes_while_it_starts_leaves_its_stack_in_the_log(
+    make_pool: MakePool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def crash_once(index: int) -> None:
+        del index
+        if not (tmp_path / "once").exists():
+            (tmp_path / "once").touch()
+            resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+            ctypes.string_at(0)
+
+    pool = make_pool(1, child_init=crash_once)
+    run(pool, SmallJob("any"))
+    (said,) = [message for message in caplog.messages if "could not be started" in message]
+    assert "signal 11 (SIGSEGV)" in said
+    assert "crash_once" in said
 
 
 def test_a_job_that_kills_its_process_is_lost_with_signal_and_peak(make_pool: MakePool) -> None:

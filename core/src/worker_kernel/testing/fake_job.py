@@ -84,6 +84,8 @@ class FakeJob(Job):
         """What was raised from outside into `prepare` or `finish`, with the step: must stay empty."""
         self.started = threading.Event()
         """Set when the task's own code has begun."""
+        self.stuck = threading.Event()
+        """Set when a `stuck_task` is where it catches what is raised into it."""
         self.finishing = threading.Event()
         """Set when `finish` has begun."""
 
@@ -156,7 +158,7 @@ class FakeJob(Job):
             step, thread = value
             self.steps.append(step)
             self.threads[step] = thread
-        elif what in ("started", "finishing"):
+        elif what in ("started", "stuck", "finishing"):
             getattr(self, what).set()
         else:
             getattr(self, what).append(value)

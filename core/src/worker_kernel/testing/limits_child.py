@@ -40,12 +40,16 @@ def tell(event: str, **fields: object) -> None:
 class _Worker(RecordingListener):
     """What a worker does with a pool's reports, as far as a limit is concerned."""
 
+    stage: Stage | None = None
+
     def finished(self, job: Job, outcome: Outcome) -> None:
         tell("finished", job=job.id, kind=outcome.kind)
         super().finished(job, outcome)
 
     def failing(self, reason: str, exit_code: int) -> None:
         tell("failing", reason=reason, exit_code=exit_code)
+        if self.stage is not None:
+            self.stage.discard()
         os._exit(exit_code)
 
 
@@ -91,7 +95,7 @@ def _scenario(
         time_limit=LIMIT if asked.ending == "hard" else None,
     )
     pool.submit(stuck)
-    if not stuck.started.wait(asked.patience):
+    if not stuck.stuck.wait(asked.patience):  # what was raised before would be nothing that the task could show
         return tell("never started")
     if stage is not None:
         tell("started")
@@ -180,7 +184,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             **(options_elsewhere() if cls.capabilities.runs_elsewhere else {}),
         )
     )
-    stage = Stage() if cls.capabilities.runs_elsewhere else None
+    stage = worker.stage = Stage() if cls.capabilities.runs_elsewhere else None
     pool.start()
 
     def run() -> None:

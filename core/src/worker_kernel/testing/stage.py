@@ -80,6 +80,10 @@ class Stage:
         self._listener.close()
         for thread in self._threads:
             thread.join(_JOIN)
+        self.discard()
+
+    def discard(self) -> None:
+        """Remove what is on disk: for a process that ends before it could close anything."""
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _listen(self) -> None:

@@ -39,6 +39,7 @@ class _StuckTask:
         deadline = time.monotonic() + self._seconds
         while True:
             try:
+                job.record("stuck")  # from here on, whatever is raised into the task is seen
                 _BODIES[self._kind](job, deadline)
             except BaseException as exc:
                 job.record("caught", exc)

@@ -227,14 +227,14 @@ class FastLane:
                 self._link.tell([Word.ACCEPTED, current, self._page.started, 0])
             now = time.monotonic()
             if now >= self._next_look:
-                self._look(now)
+                self._look(current, now)
 
-    def _look(self, now: float) -> None:
+    def _look(self, number: int, now: float) -> None:
         self._next_look = now + LOOK_EVERY
         job = self._job
         at = sys._current_frames().get(self._main)  # noqa: SLF001  (documented, if oddly named)
         if job is not None and at is not None:
-            self._page.note_place(describe_place(at))
+            self._page.note_place(number, describe_place(at))
             self._show(f"{job.task}[{job.id}]")
 
     def _show(self, state: str) -> None:

@@ -21,7 +21,7 @@ _SOFT_AND_KILL = struct.Struct("=QdQ")
 _CURRENT, _STARTED = 0, 8  # the child's
 _SOFT_FOR, _SOFT_LIMIT, _KILL_FOR, _KILL_LIMIT, _KILL_REASON = 16, 24, 32, 40, 48  # the worker's
 _RAISED = 56  # the child's: the last job in which a signal's exception was raised
-_JOURNAL_LENGTH, _PLACE_LENGTH = 64, 68  # the child's
+_JOURNAL_LENGTH, _PLACE_LENGTH, _PLACE_OF = 64, 68, 72  # the child's
 _PLACE, _PLACE_SIZE = 128, 4096 - 128
 _JOURNAL = 4096
 JOURNAL_SIZE = 60 * 1024
@@ -164,12 +164,16 @@ class Page:
 
     @property
     def place(self) -> str:
-        """The frames of the task when they were last looked at; may be empty."""
+        """The frames of the current job when they were last looked at; empty: they were not."""
+        if not self.current or _U64.unpack_from(self._map, _PLACE_OF)[0] != self.current:
+            return ""
         length = int(_U32.unpack_from(self._map, _PLACE_LENGTH)[0])
         return bytes(self._map[_PLACE : _PLACE + min(length, _PLACE_SIZE)]).decode("utf-8", "replace")
 
-    def note_place(self, text: str) -> None:
-        """Keep where the task's code is."""
+    def note_place(self, number: int, text: str) -> None:
+        """Keep where the code of this job is."""
         data = text.encode("utf-8", "replace")[-_PLACE_SIZE:]
+        _U64.pack_into(self._map, _PLACE_OF, 0)
         self._map[_PLACE : _PLACE + len(data)] = data
         _U32.pack_into(self._map, _PLACE_LENGTH, len(data))
+        _U64.pack_into(self._map, _PLACE_OF, number)

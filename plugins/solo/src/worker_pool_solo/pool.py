@@ -5,20 +5,15 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections import deque
 from collections.abc import Callable
 from typing import ClassVar
 
 from worker_kernel import (
-    CancelHow,
-    CancelReply,
     Capabilities,
     Job,
     JobKilled,
-    Limits,
+    LocalPool,
     Outcome,
-    Pool,
-    PoolClosed,
     PoolConfig,
     PoolStatistics,
     Run,
@@ -35,7 +30,7 @@ log = logging.getLogger("worker_pool_solo")
 _STUCK_EXIT = 9
 
 
-class SoloPool(Pool):
+class SoloPool(LocalPool):
     """Runs jobs one after the other in the thread that calls `serve`, which is the process's main thread.
 
     Limits and cancellation are raised there, by a signal that also interrupts a sleep. A task that does not end within
@@ -48,55 +43,20 @@ class SoloPool(Pool):
     """
 
     capabilities: ClassVar[Capabilities] = CAPABILITIES
+    _takers = 2  # the main thread, and the one that runs reports
 
     def __init__(self, config: PoolConfig) -> None:
         super().__init__(config)
-        self._limits = Limits(config, self._on_stuck)
-        self._lock = threading.Lock()
-        self._jobs = threading.Condition(self._lock)
-        """The slot waits for something to do."""
-        self._ends = threading.Condition(self._lock)
-        """`stop` and `terminate` wait for reports."""
-        self._waiting: deque[Job] = deque()
         self._run: Run | None = None
         self._zombie: Run | None = None
         self._slot_lost = False
         self._reporter: threading.Thread | None = None
-        self._unreported = 0
         self._done = self._failed = 0
-        self._closed = self._stopped = False
 
     # -- life
 
     def start(self) -> None:
         """See `Pool.start`. The slot begins to work when the main thread comes to `serve`."""
-
-    def submit(self, job: Job) -> None:
-        """See `Pool.submit`."""
-        with self._lock:
-            if self._closed:
-                raise PoolClosed(f"job {job.id} comes too late: the pool takes no more")
-            self._waiting.append(job)
-            self._jobs.notify_all()
-
-    def close(self) -> None:
-        """See `Pool.close`."""
-        with self._lock:
-            self._closed = True
-            waiting = list(self._waiting)
-            self._waiting.clear()
-        for job in waiting:
-            self._tell(self.config.listener.finished, job, Outcome.never_started(job.id))
-
-    def stop(self, timeout: float | None) -> bool:
-        """See `Pool.stop`. A stuck task has been reported: it is not waited for, and keeps `serve` from returning."""
-        self.close()
-        with self._lock:
-            wait = None if timeout is None else min(timeout, threading.TIMEOUT_MAX)
-            if not self._ends.wait_for(lambda: not self._unreported, wait):
-                return False
-        self._release()
-        return True
 
     def terminate(self) -> None:
         """See `Pool.terminate`. A task gets ``limit_grace`` to end by itself."""
@@ -124,22 +84,11 @@ class SoloPool(Pool):
             reporter.join()
         self._limits.stop()
 
-    # -- cancel, statistics
+    # -- statistics
 
-    def cancel(self, job_id: str, how: CancelHow) -> CancelReply:
-        """See `Pool.cancel`. Reports are not cancelled."""
-        with self._lock:
-            waiting = next((job for job in self._waiting if job.id == job_id and not job.is_report), None)
-            if waiting is not None:
-                self._waiting.remove(waiting)
-            run = self._run
-        if waiting is not None:
-            self._tell(self.config.listener.finished, waiting, Outcome.never_started(waiting.id))
-            return CancelReply.CANCELLED
-        if run is None or run.job.id != job_id or run.job.is_report or how is CancelHow.WAITING:
-            return CancelReply.UNKNOWN
-        self._limits.cancel(run, how)
-        return CancelReply.CANCELLING
+    def _find(self, job_id: str) -> Run | None:
+        run = self._run
+        return run if run is not None and run.job.id == job_id and not run.job.is_report else None
 
     def statistics(self) -> PoolStatistics:
         """See `Pool.statistics`. The size is 1, or 0 once a stuck task has taken the slot with it."""
@@ -171,14 +120,14 @@ class SoloPool(Pool):
     def serve(self) -> None:
         """See `Pool.serve`. Called elsewhere than in the main thread, it works, but a sleep delays limits."""
         with attended(lambda: self._zombie or self._run) as make_run:
-            self._hook(self.config.slot_start)
+            self._hook(self.config.slot_start, 0)
             served = True
             try:
                 while served and (run := self._next(make_run)) is not None:
                     served = self._work(run)
             finally:
                 if served:
-                    self._hook(self.config.slot_end)
+                    self._hook(self.config.slot_end, 0)
         with self._lock:  # a zombie has come back: the slot is given up, but the thread is the caller's
             if not served:
                 self._zombie = None
@@ -197,15 +146,8 @@ class SoloPool(Pool):
 
     def _work(self, run: Run) -> bool:
         """Run one job and report it; False: it was given up meanwhile, and the slot with it."""
-        self._tell(self.config.listener.accepted, run.job, run.slot)
-        outcome: Outcome | None
-        if run.begin():
-            self._limits.begin(run)
-            outcome = run.perform()
-            self._limits.end(run)
-        else:
-            outcome = run.lost()
-        if outcome is None or not run.claim():
+        outcome = self._perform(run)
+        if outcome is None:
             return False
         with self._lock:
             self._run = None
@@ -215,7 +157,7 @@ class SoloPool(Pool):
 
     # -- a task that does not end
 
-    def _on_stuck(self, run: Run, kill: JobKilled) -> None:
+    def _stuck(self, run: Run, kill: JobKilled) -> None:
         """Called on the watchdog's thread for a run that did not end when it was killed."""
         if self._leave_behind(run, run.abandon, lambda: run.killed(kill)):
             reason = f"task {run.job.task}[{run.job.id}] did not end when it was killed, and it has the only slot"
@@ -254,32 +196,12 @@ class SoloPool(Pool):
             self._waiting.remove(job)
             return self._begin(job, ThreadRun)
 
-    # -- books and the listener
+    # -- books
 
     def _count(self, job: Job, outcome: Outcome) -> None:
         if not job.is_report:
             self._done += 1
             self._failed += outcome.failed
-
-    def _report(self, run: Run, outcome: Outcome) -> None:
-        self._tell(self.config.listener.finished, run.job, outcome)
-        with self._lock:
-            self._unreported -= 1
-            self._ends.notify_all()
-
-    def _tell(self, what: Callable[..., None], *args: object) -> None:
-        try:
-            what(*args)
-        except Exception:
-            log.exception("the pool's listener raised in %s", getattr(what, "__name__", what))
-
-    def _hook(self, hook: Callable[[int], None] | None) -> None:
-        if hook is None:
-            return
-        try:
-            hook(0)
-        except BaseException:  # a hook that calls sys.exit must not take the slot with it
-            log.exception("a hook of the slot raised")
 
 
 def _line(state: str, run: Run | None) -> SlotStatistics:

@@ -1,0 +1,138 @@
+"""What pools have in common whose jobs run in the worker's own process: waiting, cancelling, reporting, stopping."""
+
+from __future__ import annotations
+
+import abc
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import ClassVar
+
+from .errors import JobKilled, PoolClosed
+from .job import Job
+from .limits import Limits, Run
+from .outcome import Outcome
+from .pool import CancelHow, CancelReply, Pool, PoolConfig
+
+log = logging.getLogger("worker_kernel.localpool")
+
+
+class LocalPool(Pool):
+    """Keeps the jobs that wait, and counts those that run until they are reported.
+
+    A subclass takes jobs from ``_waiting`` under ``_lock``, adds 1 to ``_unreported`` for each, has it run by
+    `_perform`, and tells of its end by `_report`. The listener is called with no lock held; one that raises is logged.
+    """
+
+    _takers: ClassVar[int] = 1
+    """How many different waiters a new job may be meant for: so many are woken."""
+
+    def __init__(self, config: PoolConfig) -> None:
+        super().__init__(config)
+        self._limits = self._make_limits()
+        self._lock = threading.Lock()
+        self._jobs = threading.Condition(self._lock)
+        """Slots wait for something to do."""
+        self._ends = threading.Condition(self._lock)
+        """`stop` and `terminate` wait for reports."""
+        self._waiting: deque[Job] = deque()
+        self._unreported = 0
+        self._closed = self._stopped = False
+
+    def _make_limits(self) -> Limits:
+        return Limits(self.config, self._stuck)
+
+    # -- what a subclass supplies
+
+    @abc.abstractmethod
+    def _stuck(self, run: Run, kill: JobKilled) -> None:
+        """Called on the watchdog's thread for a run that did not end when it was killed."""
+
+    @abc.abstractmethod
+    def _find(self, job_id: str) -> Run | None:
+        """Return what runs under this id, unless it is a report. Called with the lock held."""
+
+    @abc.abstractmethod
+    def _release(self) -> None:
+        """End what serves the slots; nothing runs any more."""
+
+    # -- jobs that wait
+
+    def submit(self, job: Job) -> None:
+        """See `Pool.submit`."""
+        with self._lock:
+            if self._closed:
+                raise PoolClosed(f"job {job.id} comes too late: the pool takes no more")
+            self._waiting.append(job)
+            self._jobs.notify(self._takers)
+
+    def cancel(self, job_id: str, how: CancelHow) -> CancelReply:
+        """See `Pool.cancel`. Reports are not cancelled."""
+        with self._lock:
+            waiting = next((job for job in self._waiting if job.id == job_id and not job.is_report), None)
+            if waiting is not None:
+                self._waiting.remove(waiting)
+            run = self._find(job_id)
+        if waiting is not None:
+            self._tell(self.config.listener.finished, waiting, Outcome.never_started(waiting.id))
+            return CancelReply.CANCELLED
+        if run is None or how is CancelHow.WAITING:
+            return CancelReply.UNKNOWN
+        self._limits.cancel(run, how)
+        return CancelReply.CANCELLING
+
+    def close(self) -> None:
+        """See `Pool.close`."""
+        with self._lock:
+            self._closed = True
+            waiting = list(self._waiting)
+            self._waiting.clear()
+        for job in waiting:
+            self._tell(self.config.listener.finished, job, Outcome.never_started(job.id))
+
+    def stop(self, timeout: float | None) -> bool:
+        """See `Pool.stop`. A task that is stuck has been reported, and is not waited for."""
+        self.close()
+        with self._lock:
+            wait = None if timeout is None else min(timeout, threading.TIMEOUT_MAX)
+            if not self._ends.wait_for(lambda: not self._unreported, wait):
+                return False
+        self._release()
+        return True
+
+    # -- a job that runs
+
+    def _perform(self, run: Run) -> Outcome | None:
+        """Run a job and return its end, which is then the caller's to report; None: somebody else has given it up."""
+        self._tell(self.config.listener.accepted, run.job, run.slot)
+        outcome: Outcome | None
+        if run.begin():
+            self._limits.begin(run)
+            outcome = run.perform()
+            self._limits.end(run)
+        else:
+            outcome = run.lost()
+        return outcome if outcome is not None and run.claim() else None
+
+    def _report(self, run: Run, outcome: Outcome) -> None:
+        self._tell(self.config.listener.finished, run.job, outcome)
+        with self._lock:
+            self._unreported -= 1
+            self._ends.notify_all()
+
+    # -- whom it calls
+
+    def _tell(self, what: Callable[..., None], *args: object) -> None:
+        try:
+            what(*args)
+        except Exception:
+            log.exception("the pool's listener raised in %s", getattr(what, "__name__", what))
+
+    def _hook(self, hook: Callable[[int], None] | None, slot: int) -> None:
+        if hook is None:
+            return
+        try:
+            hook(slot)
+        except BaseException:  # a hook that calls sys.exit must not take the slot with it
+            log.exception("a hook of slot %d raised", slot)
