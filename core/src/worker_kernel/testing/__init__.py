@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from .pool_contract import PoolContract as PoolContract
     from .promises import broken_promises as broken_promises
     from .recording import RecordingListener as RecordingListener
+    from .step_contract import StepContract as StepContract
 
 _HOMES = {
     "FakeAsyncioPool": ".fake_asyncio_pool",
@@ -41,6 +42,7 @@ _HOMES = {
     "OnHub": ".on_hub",
     "PoolContract": ".pool_contract",
     "RecordingListener": ".recording",
+    "StepContract": ".step_contract",
     "broken_promises": ".promises",
 }
 
@@ -55,6 +57,7 @@ __all__ = [
     "OnHub",
     "PoolContract",
     "RecordingListener",
+    "StepContract",
     "broken_promises",
 ]
 
