@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .hub_contract import HubContract as HubContract
     from .loop_contract import LoopContract as LoopContract
     from .on_hub import OnHub as OnHub
+    from .plugin_contract import PluginContract as PluginContract
     from .pool_contract import PoolContract as PoolContract
     from .promises import broken_promises as broken_promises
     from .recording import RecordingListener as RecordingListener
@@ -40,6 +41,7 @@ _HOMES = {
     "HubContract": ".hub_contract",
     "LoopContract": ".loop_contract",
     "OnHub": ".on_hub",
+    "PluginContract": ".plugin_contract",
     "PoolContract": ".pool_contract",
     "RecordingListener": ".recording",
     "StepContract": ".step_contract",
@@ -55,6 +57,7 @@ __all__ = [
     "HubContract",
     "LoopContract",
     "OnHub",
+    "PluginContract",
     "PoolContract",
     "RecordingListener",
     "StepContract",

@@ -83,7 +83,10 @@ def verdicts(
         try:
             getattr(contract, name)(**parameters)
         except (Exception, pytest.fail.Exception) as error:
-            broken[name] = f"{dict(parameters)}: {error}"
+            case_words = (
+                f"with {', '.join(f'{key}={value}' for key, value in parameters.items())}: " if parameters else ""
+            )
+            broken[name] = f"{case_words}{str(error) or repr(error)}"
         told(name)
 
     alone = wanted

@@ -124,7 +124,7 @@ def on_worker(maker: StepMaker, *beside: StepSpec) -> Iterator[StepBench]:
     """
     spec = maker.make_spec()
     with tempfile.TemporaryDirectory(prefix="kit-") as name, _errors_of(spec) as raised:
-        worker = _make_worker(maker, [spec, *beside], Path(name))
+        worker = make_worker(maker, [spec, *beside], Path(name))
         bench = StepBench(worker, spec, raised)
         try:
             if spec.blueprint is BlueprintName.CONSUMER:
@@ -163,7 +163,8 @@ def needed_by(wanted: Sequence[StepSpec], declared: Sequence[StepSpec]) -> tuple
     return tuple(found.values())
 
 
-def _make_worker(maker: StepMaker, steps: Sequence[StepSpec], folder: Path) -> Worker:
+def make_worker(maker: StepMaker, steps: Sequence[StepSpec], folder: Path) -> Worker:
+    """Return a worker with ``steps`` and what they wait for; its broker would be in ``folder``."""
     plugins = copy.copy(installed())
     pool = plugins.pool(maker.pool) if maker.pool else POOL
     plugins.steps = needed_by(steps, plugins.steps)
