@@ -1,4 +1,4 @@
-"""``kernel new-plugin``: writes a distribution with a plugin in it, which installs and keeps its contract as it stands."""
+"""``kernel new-plugin``: writes a distribution with a plugin, which installs and keeps its contract as it stands."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def checked_name(name: str) -> str:
     if keyword.iskeyword(package) or package in sys.stdlib_module_names:
         raise UsageError(f"{name!r} would be imported as {package!r}, which Python keeps for itself\nadd a word to it")
     if _OURS.fullmatch(dist):
-        raise UsageError(f"{dist!r} is a name of worker-kernel's own distributions\nbegin with a word of yours: acme-...")
+        raise UsageError(f"{dist!r} is a name of worker-kernel's own distributions\nbegin with a word of yours: acme-")
     taken = next((row for row in discover() if dist in (row.name, canonicalize_name(row.dist))), None)
     if taken is not None:
         raise UsageError(f"{dist!r} is taken by {taken.kind} {taken.label}\nchoose another name")

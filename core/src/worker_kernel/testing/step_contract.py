@@ -27,6 +27,8 @@ MOST_REFUSALS = 25
 """How many threads, files, sockets and timers a start may ask for until the kit stops refusing one after the other."""
 LIVES = 3
 """How many workers, or connections, follow each other."""
+SETTLED = 5.0
+"""Seconds after which what has been ended is gone, on a busy machine too."""
 _STATELESS = (type(None), str, int, float, tuple, type, FunctionType)
 
 
@@ -199,7 +201,7 @@ class StepContract(StepMaker):
             _all_different(components, "connection")
 
     def _nothing_left(self, before: Mapping[str, Mapping[object, str]], bench: StepBench | None, when: str) -> None:
-        left = left_since(before, self.patience)
+        left = left_since(before, min(self.patience, SETTLED))
         if bench is not None and bench.pending():
             left.append("a call on the worker's timers")
         assert not left, f"left behind {when}: {', '.join(left)}"

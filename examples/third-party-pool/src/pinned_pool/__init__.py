@@ -4,8 +4,7 @@ from worker_kernel import PoolSpec, Setting, implements, kernel_pools, kernel_se
 
 from .capabilities import CAPABILITIES
 
-CONTRACT = 1
-"""The contract of the kernel that this was written for."""
+CONTRACT = 1  # of the kernel that this was written for
 
 
 @implements(kernel_pools)

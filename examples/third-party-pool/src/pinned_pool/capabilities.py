@@ -3,7 +3,6 @@
 from worker_kernel import Capabilities, Effect, Fitness, Stuck, Support
 
 RAISED = {Stuck.YIELDS: Effect.RAISED, Stuck.BUSY: Effect.RAISED}  # a thread hears of it when it next runs Python
-
 CAPABILITIES = Capabilities(
     cpu_bound=Fitness.GOOD,
     io_bound=Fitness.GOOD,
