@@ -113,7 +113,9 @@ def test_what_is_written_installs_and_passes_its_own_tests(bench: Bench, kind: s
 def test_a_written_step_brings_a_setting_an_option_and_a_command(bench: Bench) -> None:
     serve(bench, ["-P", "acme-pool", "-c", "1", "--acme-step-file", "busy.jsonl", "--acme-step-interval", "0.1"])
     assert "0 of 1 slots busy" in bench.kernel("acme-step", "busy.jsonl")
-    assert "acme-step.reporter of acme-step starts as number" in bench.kernel("graph", "--why", "acme-step.reporter")
+    assert "acme-step.reporter of acme-step starts as number" in bench.kernel(
+        "graph", "-P", "acme-pool", "--why", "acme-step.reporter"
+    )
     setting = next(row for row in bench.kernel("settings").splitlines() if row.startswith("acme_step_interval"))
     assert "5.0" in setting
 
