@@ -6,7 +6,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-DISTRIBUTIONS := core plugins/hub plugins/loops plugins/solo plugins/threads plugins/prefork plugins/green/gevent plugins/green/eventlet plugins/sqlite plugins/redis
+DISTRIBUTIONS := core plugins/hub plugins/autoscale plugins/loops plugins/solo plugins/threads plugins/prefork plugins/green/gevent plugins/green/eventlet plugins/sqlite plugins/redis
 EDITABLE := $(DISTRIBUTIONS:%=--editable ./%)
 METADATA := pyproject.toml $(DISTRIBUTIONS:%=%/pyproject.toml)
 

@@ -65,9 +65,12 @@ class WorkerProcess:
         except subprocess.TimeoutExpired:
             pytest.fail(f"the worker did not end within {timeout:.0f} s:\n{self.log}")
 
-    def stop(self) -> int:
+    def stop(self, audit: bool = True) -> int:
+        """Stop warmly; throughout, each slot must have been either running or free (``audit``)."""
         self.signal(signal.SIGTERM)
-        return self.wait()
+        code = self.wait()
+        assert not audit or "slot audit" not in self.log, self.log
+        return code
 
     def discard(self) -> None:
         if self.process.poll() is None:

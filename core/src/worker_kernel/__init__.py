@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .application import Application, BrokerInfo, Envelope, Fence, TaskOptions
+    from .autoscaling import AutoscalePolicy, Load
     from .blueprint import Blueprint
     from .books import SlotWorker
     from .bootrecord import Booted, BootRecord
     from .bootsteps import BlueprintName, Step, StepContext, StepSpec
     from .capabilities import Capabilities, Effect, Fitness, Stuck, Support
+    from .cgroups import MemoryBudget, Resources, read_resources
     from .clock import Clock, SystemClock
     from .control.registry import Commands
     from .declaring import declare_queue
@@ -99,7 +101,7 @@ if TYPE_CHECKING:
     from .leasing.message import LeasedMessage
     from .leasing.transport import LeasingTransport
     from .limits import Limits, Run, ThreadRun
-    from .loop import Consumer, Drive, LoopSpec, StopMode, StopRequest
+    from .loop import Consumer, Demand, Drive, LoopSpec, StopMode, StopRequest
     from .loopcalls import LoopCalls
     from .markings import ATTEMPTS_HEADER, QUARANTINE_HEADER, QUARANTINE_SUFFIX, QUARANTINED_AT_HEADER
     from .native import Native, NativeLock
@@ -119,6 +121,7 @@ if TYPE_CHECKING:
         Slot,
         SlotStatistics,
     )
+    from .queuedepth import QueueDepth, queue_depth
     from .settings import Layer, Setting, Settings, Source, Value
     from .slotpool import Server, SlotPool
     from .slots import Slots, Ticket
@@ -139,6 +142,8 @@ _HOMES = {
     "Envelope": ".application",
     "Fence": ".application",
     "TaskOptions": ".application",
+    "AutoscalePolicy": ".autoscaling",
+    "Load": ".autoscaling",
     "Blueprint": ".blueprint",
     "BlueprintName": ".bootsteps",
     "Step": ".bootsteps",
@@ -149,6 +154,9 @@ _HOMES = {
     "Fitness": ".capabilities",
     "Stuck": ".capabilities",
     "Support": ".capabilities",
+    "MemoryBudget": ".cgroups",
+    "Resources": ".cgroups",
+    "read_resources": ".cgroups",
     "Clock": ".clock",
     "SystemClock": ".clock",
     "AppNotLoaded": ".errors",
@@ -232,6 +240,7 @@ _HOMES = {
     "Run": ".limits",
     "ThreadRun": ".limits",
     "Consumer": ".loop",
+    "Demand": ".loop",
     "Drive": ".loop",
     "LoopSpec": ".loop",
     "StopMode": ".loop",
@@ -280,6 +289,8 @@ _HOMES = {
     "QUARANTINED_AT_HEADER": ".markings",
     "QUARANTINE_HEADER": ".markings",
     "QUARANTINE_SUFFIX": ".markings",
+    "QueueDepth": ".queuedepth",
+    "queue_depth": ".queuedepth",
     "SlotPool": ".slotpool",
     "Server": ".slotpool",
     "SlotWorker": ".books",
@@ -307,6 +318,7 @@ __all__ = [
     "AppNotLoaded",
     "Application",
     "AsyncResult",
+    "AutoscalePolicy",
     "AutoscalePolicySpec",
     "Blueprint",
     "BlueprintName",
@@ -324,6 +336,7 @@ __all__ = [
     "Consumer",
     "ControlCommandSpec",
     "ControlError",
+    "Demand",
     "Drive",
     "Effect",
     "Envelope",
@@ -355,9 +368,11 @@ __all__ = [
     "LeasingChannel",
     "LeasingTransport",
     "Limits",
+    "Load",
     "LoopCalls",
     "LoopSpec",
     "MaxRetriesExceeded",
+    "MemoryBudget",
     "MemoryLimitExceeded",
     "MessageInvalid",
     "MissingRequirement",
@@ -383,9 +398,11 @@ __all__ = [
     "PoolSpec",
     "PoolStatistics",
     "Pulse",
+    "QueueDepth",
     "Raised",
     "Reject",
     "Resized",
+    "Resources",
     "ResultStore",
     "ResultStoreSpec",
     "Retry",
@@ -460,6 +477,8 @@ __all__ = [
     "kernel_worker_stopped",
     "kernel_worker_stopping",
     "patch",
+    "queue_depth",
+    "read_resources",
 ]
 
 

@@ -72,7 +72,9 @@ class AutoscalePolicySpec:
     name: str
     """The choice of the setting."""
     factory: str
-    """``package.module:Class``."""
+    """``package.module:Class``, an `AutoscalePolicy`, imported only when it is chosen; built with the settings."""
+    summary: str = ""
+    """One line for the log of the start and for the docs."""
 
 
 @attrs.frozen(kw_only=True)
@@ -214,8 +216,8 @@ def kernel_result_stores() -> Sequence[ResultStoreSpec]:  # type: ignore[empty-b
 def kernel_autoscale_policies() -> Sequence[AutoscalePolicySpec]:  # type: ignore[empty-body]  # a spec has no body
     """Declare policies for the autoscaler.
 
-    When: once per process, in the main thread, when ``--autoscale`` is given.
-    Results: all lists are joined.
+    When: once per process, in the main thread, when the plugin is loaded.
+    Results: all lists are joined; two plugins declaring one name are in conflict.
     On error: quarantine.
 
     Example::

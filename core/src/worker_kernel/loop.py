@@ -67,6 +67,18 @@ class LoopSpec:
     """Whether it needs a hub and an asynchronous transport."""
 
 
+@attrs.frozen(kw_only=True)
+class Demand:
+    """What a consumer could use slots for."""
+
+    waiting: int
+    """Messages that it holds without a slot for them; those that wait for their time do not count."""
+    runtime: float
+    """Seconds that a run takes on average of late; 0: nothing has run yet."""
+    queues: tuple[str, ...]
+    """What it consumes from."""
+
+
 class Consumer(Protocol):
     """The component of the worker blueprint's step ``consumer``."""
 
@@ -80,6 +92,10 @@ class Consumer(Protocol):
 
     def wake(self) -> None:
         """Make `run` look at the worker's stop request soon. Callable from any thread."""
+        ...
+
+    def demand(self) -> Demand:
+        """Return what could be run, were there more slots. Called on the loop's thread."""
         ...
 
     def statistics(self) -> Mapping[str, object]:

@@ -89,8 +89,7 @@ class Negotiated:
     """The settings as they hold for the chosen pool."""
 
     settings: Settings
-    """With ``worker_pool``, ``worker_concurrency`` and ``worker_prefetch_buffer`` filled in, and without what was
-    left out."""
+    """With ``worker_pool`` and ``worker_concurrency`` filled in, and without what was left out."""
     concurrency: int
     """Slots to start with (>= 1)."""
     verdicts: tuple[Verdict, ...]
@@ -316,23 +315,22 @@ class _Negotiation:
         raise SettingsError([f"{asked}: each process needs a slot"])
 
     def prefetch(self, concurrency: int) -> None:
-        """Turn the prefetch multiplier into a buffer."""
-        settings = self.settings
-        multiplier, buffer = settings.get_int("worker_prefetch_multiplier") or 1, "worker_prefetch_buffer"
-        if multiplier > 1:
+        """Settle what holds where more than one setting says how much is held beyond the slots."""
+        settings, buffer = self.settings, "worker_prefetch_buffer"
+        multiplier = settings.get_int("worker_prefetch_multiplier")
+        if multiplier is not None and settings.get_int(buffer) is not None:
             asked = settings.spelled("worker_prefetch_multiplier")
-            if settings.given(buffer):
-                self.warnings.append(f"{asked} is not used: {settings.spelled(buffer)}")
-            else:
-                held = concurrency * (multiplier - 1)
-                self.settings = settings.replacing(buffer, held, asked)
-                note = f"a buffer of {held} messages beyond the slots"
-                self.verdicts.append(
-                    Verdict(option="worker_prefetch_multiplier", support=Support.EMULATED, asked=asked, note=note)
-                )
-        if settings.get_bool("worker_disable_prefetch") and self.settings.get_int(buffer):
+            self._leave_out("worker_prefetch_multiplier", f"{asked} is not used: {settings.spelled(buffer)}")
+        elif multiplier is not None:
+            asked = settings.spelled("worker_prefetch_multiplier")
+            note = f"a buffer of {concurrency * (multiplier - 1)} messages beyond the slots"
+            self.verdicts.append(
+                Verdict(option="worker_prefetch_multiplier", support=Support.EMULATED, asked=asked, note=note)
+            )
+        if settings.get_bool("worker_disable_prefetch") and (settings.get_int(buffer) or (multiplier or 1) > 1):
             disable = settings.spelled("worker_disable_prefetch")
-            raise SettingsError([f"{disable} contradicts {self.settings.spelled(buffer)}: leave one of them out"])
+            given = buffer if settings.get_int(buffer) else "worker_prefetch_multiplier"
+            raise SettingsError([f"{disable} contradicts {settings.spelled(given)}: leave one of them out"])
 
     def _refuse(self, name: str, error: KernelError) -> None:
         asked = self.settings.spelled(name)

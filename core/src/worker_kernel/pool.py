@@ -232,6 +232,14 @@ class Pool(abc.ABC):
             Unsupported: the job runs, ``how`` is not WAITING, and the pool does not declare ``cancel``.
         """
 
+    def backlog(self, runtime: float) -> int:
+        """Return how many jobs beyond its slots the pool likes to hold while a run takes ``runtime`` seconds.
+
+        The consumer gives it no more than that, and takes back (`cancel` with WAITING) what waits behind long jobs.
+        Cheap: called often, on the loop's thread. The default is 0: a job only where a slot is free.
+        """
+        return 0
+
     def grow(self, n: int) -> None:
         """Add ``n`` (>= 1) slots.
 

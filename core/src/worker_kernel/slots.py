@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 
 
@@ -15,6 +16,8 @@ class Slots:
         self._lock = lock if lock is not None else nullcontext()
         self._limit = limit
         self._running = 0
+        self.when_full: Callable[[], None] | None = None
+        """Called by whoever has just taken the last free slot; must not block."""
 
     @property
     def limit(self) -> int:
@@ -37,12 +40,19 @@ class Slots:
             if self._running >= self._limit:
                 return None
             self._running += 1
-            return Ticket(self)
+        if self.when_full is not None and self._running >= self._limit:
+            self.when_full()
+        return Ticket(self)
 
     def resize(self, limit: int) -> None:
         """Change the limit (>= 1). Tickets that are out stay valid: a shrunk pool runs down to its new size."""
         with self._lock:
             self._limit = limit
+
+    def recount(self, running: int) -> None:
+        """Correct how many tickets are out (>= 0), where they were counted by other means: the slot audit."""
+        with self._lock:
+            self._running = running
 
     def _give_back(self, ticket: Ticket) -> bool:
         with self._lock:

@@ -221,31 +221,30 @@ WORKER: tuple[Setting, ...] = (
     ),
     Setting(
         name="worker_prefetch_multiplier",
-        parse=kinds.multiplier,
+        parse=kinds.optional(kinds.multiplier),
         kind="whole number >= 1",
-        default=1,
         unit="items",
-        help="Hold this many messages for each slot, running ones included; the worker turns it into "
-        "worker_prefetch_buffer.",
+        help="Hold this many messages for each slot, running ones included, however many slots there are. "
+        "None: see worker_prefetch_buffer.",
         options=("--prefetch-multiplier",),
         metavar="N",
     ),
     Setting(
         name="worker_prefetch_buffer",
-        parse=kinds.whole(0),
+        parse=kinds.optional(kinds.whole(0)),
         kind="whole number >= 0",
         unit="items",
-        default=0,
         options=("--prefetch-buffer",),
         metavar="N",
-        help="Messages to hold beyond those that have a slot. 0: none, so that other workers can take them.",
+        help="Messages to hold beyond those that have a slot. 0: none, so that other workers can take them. None: as "
+        "many as start within 0.1 s by the measured run time of the tasks: none for long ones.",
     ),
     Setting(
         name="worker_disable_prefetch",
         parse=kinds.yes_no,
         kind="yes or no",
         default=False,
-        help="Hold no message that has no slot: the same as a buffer of 0, which is the default.",
+        help="Hold no message that has no slot: the same as a buffer of 0.",
         options=("--disable-prefetch",),
         flag=True,
     ),

@@ -208,23 +208,25 @@ def test_a_value_that_asks_for_nothing_is_honoured(name: str, raw: object, bring
     assert bring(app={name: raw}).warnings == ()
 
 
-def test_a_prefetch_multiplier_becomes_a_buffer(bring: Bring) -> None:
+def test_a_prefetch_multiplier_is_said_to_be_a_buffer(bring: Bring) -> None:
     negotiated = bring(worker_pool="threads", worker_concurrency="3", worker_prefetch_multiplier="4")
-    assert negotiated.settings["worker_prefetch_buffer"] == 9
+    assert negotiated.settings["worker_prefetch_buffer"] is None
     (verdict,) = [verdict for verdict in negotiated.verdicts if verdict.option == "worker_prefetch_multiplier"]
-    assert verdict.support is Support.EMULATED
+    assert (verdict.support, verdict.note) == (Support.EMULATED, "a buffer of 9 messages beyond the slots")
 
 
 def test_a_buffer_wins_over_a_multiplier_with_a_warning(bring: Bring) -> None:
     negotiated = bring(worker_prefetch_multiplier="4", worker_prefetch_buffer="0")
     assert negotiated.settings["worker_prefetch_buffer"] == 0
+    assert negotiated.settings["worker_prefetch_multiplier"] is None
     assert "is not used" in negotiated.warnings[0]
 
 
 def test_disabling_the_prefetch_contradicts_a_buffer(bring: Bring) -> None:
-    assert bring(worker_disable_prefetch=True).settings["worker_prefetch_buffer"] == 0
-    with pytest.raises(SettingsError, match="contradicts"):
-        bring(worker_disable_prefetch=True, worker_prefetch_buffer="5")
+    assert bring(worker_disable_prefetch=True, worker_prefetch_multiplier="1").warnings == ()
+    for more in ({"worker_prefetch_buffer": "5"}, {"worker_prefetch_multiplier": "2"}):
+        with pytest.raises(SettingsError, match="contradicts"):
+            bring(worker_disable_prefetch=True, **more)
 
 
 def test_a_soft_limit_that_can_never_be_raised_is_warned_of(bring: Bring) -> None:

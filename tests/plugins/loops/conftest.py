@@ -30,6 +30,7 @@ from worker_kernel import (
     Settings,
     Slot,
     Slots,
+    SlotStatistics,
     Source,
     Status,
     StopRequest,
@@ -162,9 +163,11 @@ class ScriptedPool(Pool):
     def __init__(self, inbox: PoolInbox) -> None:
         self.inbox = inbox
         self.jobs: list[ScriptedJob] = []
+        self.slots: Slots | None = None
         self.accepted: set[Job] = set()
         self.closed = False
         self.stored_at_terminate = OutcomeKind.LOST
+        self.likes: Callable[[float], int] = lambda runtime: 0
 
     def start(self) -> None: ...
 
@@ -192,6 +195,9 @@ class ScriptedPool(Pool):
                 return CancelReply.CANCELLED
         return CancelReply.UNKNOWN
 
+    def backlog(self, runtime: float) -> int:
+        return self.likes(runtime)
+
     def close(self) -> None:
         self.closed = True
 
@@ -203,9 +209,20 @@ class ScriptedPool(Pool):
             self.finish(job, self.stored_at_terminate, stored=False)
 
     def statistics(self) -> PoolStatistics:
-        running = len(self.accepted & set(self.jobs))
+        limit = self.slots.limit if self.slots else 2
+        running = self.jobs[:limit]
+        lines = [SlotStatistics(index=i, pid=1, state="running", job_id=job.id) for i, job in enumerate(running)]
         return PoolStatistics(
-            implementation="t:P", limit=2, size=2, running=running, free=2, queued=0, zombies=0, done=0, failed=0
+            implementation="t:P",
+            limit=limit,
+            size=limit,
+            running=len(running),
+            free=limit - len(running),
+            queued=len(self.jobs) - len(running),
+            zombies=0,
+            done=0,
+            failed=0,
+            slots=tuple(lines),
         )
 
 
@@ -260,6 +277,8 @@ class ScriptedGeneration:
 
 DEFAULTS: dict[str, object] = {
     "worker_prefetch_buffer": 0,
+    "worker_prefetch_multiplier": None,
+    "worker_disable_prefetch": False,
     "worker_eta_task_limit": None,
     "worker_max_attempts": 3,
     "worker_disable_rate_limits": False,
@@ -292,7 +311,7 @@ class Office:
         self.hooks = Hooks()
         self.inbox = PoolInbox()
         self.pool = ScriptedPool(self.inbox)
-        self.slots = Slots(slots)
+        self.slots = self.pool.slots = Slots(slots)
         self.worker = SimpleNamespace(
             app=ScriptedApp(*(options or (TaskOptions(name="t"),))),
             settings=settings_of(**settings),
@@ -309,10 +328,18 @@ class Office:
 
     def deliver(self, message: ScriptedMessage) -> ScriptedMessage:
         self.desk.on_message(message, cast("Generation", self.generation))
+        self.audit()
         return message
 
     def events(self) -> None:
         self.desk.on_events(self.inbox.take())
+        self.audit()
+
+    def audit(self) -> None:
+        """Granted is running and free, at every moment, in every test."""
+        holders = sum(request.ticket is not None for request in self.desk.requests())
+        assert holders == self.slots.running
+        assert self.slots.free == max(0, self.slots.limit - self.slots.running)
 
     def end(self, kind: OutcomeKind, **outcome: Any) -> None:
         """The first job in the pool ends."""

@@ -12,6 +12,7 @@ import pytest
 
 from worker_kernel import ATTEMPTS_HEADER, OutcomeKind, Slots, TaskOptions, declare_queue
 from worker_loops.amqp_reader import AmqpReader
+from worker_loops.buffer import Buffer
 from worker_loops.courier import Courier
 from worker_loops.flow import Flow, Prefetch
 from worker_loops.ladder import BITS, LONGEST, Ladder
@@ -150,6 +151,10 @@ def test_a_wait_beyond_what_the_ladder_has_bits_for_is_taken_in_steps() -> None:
 # -- the window ---------------------------------------------------------------------------------------------------
 
 
+def flow_of(slots: Slots, buffer: int | None, most_held: int | None = None) -> Flow:
+    return Flow(slots, buffer=Buffer(slots, fixed=buffer), most_held=most_held)
+
+
 class Broker:
     def __init__(self) -> None:
         self.said: list[Any] = []
@@ -165,7 +170,7 @@ class Broker:
 
 
 def test_a_shared_window_is_told_as_one_and_can_be_changed() -> None:
-    flow, broker = Flow(Slots(2), buffer=0, most_held=None), Broker()
+    flow, broker = flow_of(Slots(2), 0), Broker()
     flow.reset(Prefetch.SHARED)
     flow.apply(broker)
     flow.held = 1
@@ -175,7 +180,7 @@ def test_a_shared_window_is_told_as_one_and_can_be_changed() -> None:
 
 def test_a_consumers_own_window_ignores_what_is_held_and_changes_with_the_consumer() -> None:
     slots, broker = Slots(2), Broker()
-    flow = Flow(slots, buffer=1, most_held=None)
+    flow = flow_of(slots, 1)
     flow.reset(Prefetch.CONSUMER)
     flow.apply(broker)
     flow.held = 5

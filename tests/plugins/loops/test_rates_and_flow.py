@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker_kernel import Slots, Ticket
+from worker_loops.buffer import Buffer
 from worker_loops.flow import Flow
 from worker_loops.rates import RateLimiter, interval
 
@@ -52,6 +53,10 @@ def test_tasks_have_rates_of_their_own() -> None:
     assert limiter.delay("u", ("a", 0), 10.0, 0.0) == 0.0
 
 
+def flow_of(slots: Slots, buffer: int | None, most_held: int | None = None) -> Flow:
+    return Flow(slots, buffer=Buffer(slots, fixed=buffer), most_held=most_held)
+
+
 class Broker:
     def __init__(self) -> None:
         self.said: list[Any] = []
@@ -67,7 +72,7 @@ class Broker:
 
 
 def test_the_broker_is_told_only_of_changes() -> None:
-    flow, broker = Flow(Slots(4), buffer=1, most_held=None), Broker()
+    flow, broker = flow_of(Slots(4), 1), Broker()
     flow.apply(broker)
     flow.apply(broker)
     flow.held = 2
@@ -76,7 +81,7 @@ def test_the_broker_is_told_only_of_changes() -> None:
 
 
 def test_a_window_of_nothing_pauses_because_to_brokers_0_means_no_limit() -> None:
-    flow, broker = Flow(Slots(1), buffer=0, most_held=None), Broker()
+    flow, broker = flow_of(Slots(1), 0), Broker()
     flow.apply(broker)
     flow.early = 1
     flow.apply(broker)
@@ -86,7 +91,7 @@ def test_a_window_of_nothing_pauses_because_to_brokers_0_means_no_limit() -> Non
 
 
 def test_held_messages_widen_the_window_up_to_their_limit_only() -> None:
-    flow = Flow(Slots(2), buffer=0, most_held=3)
+    flow = flow_of(Slots(2), 0, most_held=3)
     flow.held = 10
     assert flow.window == 5
 

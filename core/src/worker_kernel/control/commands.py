@@ -59,14 +59,14 @@ def registered(worker: Worker) -> Mapping[str, object]:
 
 def grow(worker: Worker, n: object = 1) -> Mapping[str, object]:
     """Add slots."""
-    pool = _pool(worker)
+    pool = _pool_of_fixed_size(worker)
     pool.grow(_count(n))
     return {"limit": pool.statistics().limit}
 
 
 def shrink(worker: Worker, n: object = 1) -> Mapping[str, object]:
     """Take slots away; a busy one goes when its job has ended."""
-    pool = _pool(worker)
+    pool = _pool_of_fixed_size(worker)
     pool.shrink(_count(n))
     return {"limit": pool.statistics().limit}
 
@@ -92,6 +92,12 @@ def _pool(worker: Worker) -> Pool:
     if not isinstance(pool, Pool):
         raise ControlError("refused", "the worker has no pool yet")
     return pool
+
+
+def _pool_of_fixed_size(worker: Worker) -> Pool:
+    if worker.blueprint.component("autoscaler") is not None:
+        raise ControlError("refused", "the autoscaler decides how many slots there are: use the command 'autoscale'")
+    return _pool(worker)
 
 
 def _count(n: object) -> int:

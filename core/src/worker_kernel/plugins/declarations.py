@@ -11,9 +11,11 @@ import attrs
 from ..bootsteps import BlueprintName, StepSpec
 from ..hookspecs import (
     HOOKS,
+    AutoscalePolicySpec,
     ControlCommandSpec,
     ResultStoreSpec,
     TransportSpec,
+    kernel_autoscale_policies,
     kernel_control_commands,
     kernel_loops,
     kernel_pools,
@@ -63,17 +65,18 @@ class Declared:
     """From `kernel_transports`."""
     result_stores: tuple[ResultStoreSpec, ...] = ()
     """From `kernel_result_stores`."""
+    autoscale_policies: tuple[AutoscalePolicySpec, ...] = ()
+    """From `kernel_autoscale_policies`."""
     control_commands: tuple[ControlCommandSpec, ...] = ()
     """From `kernel_control_commands`, with their owner."""
 
     def claims(self) -> Iterator[Claim]:
         """Yield everything of which there can be only one."""
-        for pool in self.pools:
-            yield ("pool", pool.name)
+        yield from (("pool", pool.name) for pool in self.pools)
         for step in self.steps:
             yield (f"{step.blueprint} step", step.name)
-        for loop in self.loops:
-            yield ("loop", loop.name)
+        yield from (("loop", loop.name) for loop in self.loops)
+        yield from (("autoscaling policy", policy.name) for policy in self.autoscale_policies)
         for setting in self.settings:
             yield ("setting", setting.name)
             for option in setting.options:
@@ -127,6 +130,7 @@ def collect(hooks: Hooks, label: str, owner: str) -> Declared:
         settings=tuple(attrs.evolve(setting, owner=owner) for setting in ask(kernel_settings, Setting)),
         transports=ask(kernel_transports, TransportSpec),
         result_stores=ask(kernel_result_stores, ResultStoreSpec),
+        autoscale_policies=ask(kernel_autoscale_policies, AutoscalePolicySpec),
         control_commands=tuple(
             attrs.evolve(command, owner=owner) for command in ask(kernel_control_commands, ControlCommandSpec)
         ),

@@ -18,7 +18,7 @@ from ..errors import (
     PluginNotFound,
     SettingsError,
 )
-from ..hookspecs import ControlCommandSpec, ResultStoreSpec, TransportSpec
+from ..hookspecs import AutoscalePolicySpec, ControlCommandSpec, ResultStoreSpec, TransportSpec
 from ..loop import LoopSpec
 from ..pool import Pool, PoolSpec
 from ..settings import Setting
@@ -54,6 +54,8 @@ class Plugins:
     """By scheme, sorted."""
     result_stores: Mapping[str, ResultStoreSpec]
     """By scheme, sorted."""
+    autoscale_policies: Mapping[str, AutoscalePolicySpec]
+    """By name, sorted."""
     control_commands: tuple[ControlCommandSpec, ...]
     """Every declared command with its owner, the kernel's own first."""
     found: tuple[Found, ...]
@@ -90,6 +92,7 @@ class Plugins:
         self.pools = _by_key(pools)
         self.steps = tuple(step for one in everything for step in one.steps)
         self.control_commands = tuple(command for one in everything for command in one.control_commands)
+        self.autoscale_policies = _by_key({spec.name: spec for one in everything for spec in one.autoscale_policies})
         self.loops = _by_key({loop.name: loop for one in everything for loop in one.loops})
         self.settings = tuple(
             sorted((setting for one in everything for setting in one.settings), key=lambda setting: setting.name)

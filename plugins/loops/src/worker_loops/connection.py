@@ -20,6 +20,7 @@ from worker_kernel import (
     Upkeep,
     Worker,
     keep_compressed,
+    queue_depth,
 )
 
 from .amqp_reader import AmqpReader
@@ -197,21 +198,10 @@ def broadcasts(worker: Worker) -> bool:
 def ready_in(connection: Any, queues: list[str]) -> int:
     """Return how many messages could be delivered now from ``queues``, over ``connection``, which is closed.
 
-    Messages that wait for their time are not counted where the transport can tell them apart (``ready_count``). A
-    queue that does not exist has none. May block, and raises what the connection raises.
+    See `queue_depth`. May block, and raises what the connection raises.
     """
-    total = 0
     with connection:
-        for name in queues:
-            try:
-                with connection.channel() as channel:  # one each: a queue that does not exist costs its channel
-                    ready = getattr(channel, "ready_count", None)
-                    total += int(
-                        channel.queue_declare(name, passive=True).message_count if ready is None else ready(name)
-                    )
-            except connection.channel_errors:
-                continue
-    return total
+        return queue_depth(connection, queues).ready
 
 
 class StoppedWhileConnecting(Exception):

@@ -13,6 +13,7 @@ from worker_kernel import (
     BlueprintName,
     BrokerUnavailable,
     ControlError,
+    Demand,
     ExitCode,
     Hub,
     KernelError,
@@ -30,6 +31,7 @@ from worker_kernel import (
     kernel_worker_stopping,
 )
 
+from .audit import EVERY
 from .connection import (
     ConsumptionStopped,
     Generation,
@@ -88,6 +90,13 @@ class TaskConsumer:
         """See `worker_kernel.Consumer.run`."""
         if self._hub is not None and self._worker.mailbox is not None:
             self._hub.add_reader(self._worker.mailbox.fileno(), self._worker.read_signals)
+        audit = self._timers.call_repeatedly(EVERY, self.desk.audit.look)
+        try:
+            self._run_generations()
+        finally:
+            audit.cancel()
+
+    def _run_generations(self) -> None:
         patience = self._worker.settings.get_float("worker_watchdog")
         if patience:
             watchdog = Watchdog(
@@ -318,6 +327,11 @@ class TaskConsumer:
             reason = "what still runs cannot be ended"
             worker.request_stop(StopRequest(mode=StopMode.COLD, reason=reason, at_once=True))
         self._ended = True
+
+    def demand(self) -> Demand:
+        """See `worker_kernel.Consumer.demand`."""
+        runtime = self.desk.flow.buffer.pace.average
+        return Demand(waiting=self.desk.waiting, runtime=runtime, queues=tuple(self.queues))
 
     def statistics(self) -> Mapping[str, object]:
         """See `worker_kernel.Consumer.statistics`."""

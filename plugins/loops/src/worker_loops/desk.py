@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
-
-import attrs
 
 from worker_kernel import (
     Accepted,
@@ -16,11 +14,9 @@ from worker_kernel import (
     Failing,
     Failure,
     Finished,
-    Job,
     MessageInvalid,
     Outcome,
     OutcomeKind,
-    PoolClosed,
     PoolEvent,
     Resized,
     StopMode,
@@ -30,20 +26,22 @@ from worker_kernel import (
     Worker,
     WorkerLostError,
     kernel_task_accepted,
-    kernel_task_finished,
     kernel_task_received,
 )
 
 from .admission import Admission, Decision, Hold, Refuse, default_options
+from .audit import Audit
+from .buffer import Buffer
 from .connection import Generation
+from .dispatch import Dispatch
+from .endings import Endings
 from .flow import Flow
-from .memory import Memory
-from .parking import PARK_FROM, park
+from .holding import Holding
+from .parking import PARK_FROM
 from .pools import PoolMap
 from .request import Fate, Request, State
 from .revoked import Revoked
-from .settle import fate_of, queue_of, settle, settle_message
-from .unstored import STORE_AGAIN, Unstored
+from .settle import queue_of, settle_message
 
 log = logging.getLogger("worker_loops.tasks")
 
@@ -63,26 +61,15 @@ class Desk:
         self._pools = pools
         self._admission = Admission(worker)
         self.flow = Flow(
-            worker.slots,
-            buffer=settings.get_int("worker_prefetch_buffer") or 0,
-            most_held=settings.get_int("worker_eta_task_limit"),
+            worker.slots, buffer=Buffer.of(settings, worker.slots), most_held=settings.get_int("worker_eta_task_limit")
         )
-        self._held: set[Request] = set()
-        self._waiting: deque[Request] = deque()
-        self._jobs: dict[Job, Request] = {}
-        self._active: dict[tuple[str, int], Request] = {}
-        self._unstored = Unstored(timers, self._store_again)
-        self._unsettled: Memory[tuple[str, int], tuple[Fate, str]] = Memory()
-        self._innocent: Memory[tuple[str, int], bool] = Memory()
+        self._holding = Holding(self.flow, self.admit)
+        self._dispatch = Dispatch(worker, pools, self.flow, timers, divert=self._divert, returned=self._hand_back)
+        self._endings = Endings(worker, self._admission, self._dispatch, self.flow, timers)
+        self.audit = Audit(worker.slots, self._dispatch, pools.statistics, self._forgotten)
+        """Counts slots, see `Audit.look`."""
         self._tells_received = worker.hooks.listens(kernel_task_received)
         self._tells_accepted = worker.hooks.listens(kernel_task_accepted)
-        self._tells_finished = worker.hooks.listens(kernel_task_finished)
-        self.draining = False
-        """Whether a stop has begun: nothing is started any more."""
-        self.handed_back = 0
-        """Started runs whose message went back to the queue because of a stop."""
-        self.settled: Counter[str] = Counter()
-        """Messages by fate."""
         self.deliveries = 0
         """Messages that have come in."""
         self.started: Counter[str] = Counter()
@@ -105,10 +92,8 @@ class Desk:
             options=options or default_options(envelope.task),
             generation=generation,
         )
-        if envelope.redelivered and self._known(request):
+        if envelope.redelivered and self._comes_again(request):
             return
-        if generation.courier is not None and envelope.redelivered:
-            self._read_count(request)
         log.info("Task %s received", request)
         if options is None:
             self._act(request, self._admission.unknown(request))
@@ -122,24 +107,36 @@ class Desk:
         if why.salvaged is not None:
             options = default_options(why.salvaged.task)
             request = Request(envelope=why.salvaged, message=message, options=options, generation=generation)
-            if request.key not in self._active:
+            if request.key not in self._dispatch.active:
                 failure = Failure.of(why, with_traceback=False)
                 outcome = Outcome(job_id=why.salvaged.id, kind=OutcomeKind.FAILED, failure=failure, invalid=True)
-                self._report(request, outcome, Fate.QUARANTINE, why.reason)
+                self._endings.report(request, outcome, Fate.QUARANTINE, why.reason)
                 return
         queue = queue_of(message)
         log.error("message rejected and kept in %s.quarantine: %s", queue, why.reason)
         settle_message(message, Fate.QUARANTINE, queue, why.reason, generation.courier)
-        self.settled[Fate.QUARANTINE] += 1
+        self._endings.settled[Fate.QUARANTINE] += 1
+
+    def _comes_again(self, request: Request) -> bool:
+        """Deal with a redelivery. Returns whether it was of something that runs here, or ran here."""
+        if self._known(request):
+            return True
+        if request.generation.courier is not None:
+            # AMQP says only that there was a delivery before, or counts more than those. What was held here,
+            # unstarted, when a connection was lost is no start.
+            request.uncounted = request.key not in self._dispatch.innocent
+        if request.attempts:
+            # Where a process may have died of a task, no message is to be held that could die with it unstarted.
+            self.flow.buffer.doubt()
+        return False
 
     def _known(self, request: Request) -> bool:
-        """Deal with a redelivery of something that runs here, or ran here. Returns whether that was the case."""
-        late = self._unsettled.take(request.key)
+        late = self._endings.late.take(request.key)
         if late is not None:
             log.info("redelivery of %s, which has ended here: its message is %s", request, late[0])
-            self._settle(request, *late)
+            self._endings.settle(request, *late)
             return True
-        running = self._active.get(request.key)
+        running = self._dispatch.active.get(request.key)
         if running is None:
             return False
         if running.generation.alive:
@@ -150,18 +147,10 @@ class Desk:
             running.message, running.generation = request.message, request.generation
         return True
 
-    def _read_count(self, request: Request) -> None:
-        """Learn from an AMQP redelivery whether one more start is to be counted.
-
-        The broker says only that there was a delivery before, or counts more than those. What was held here, unstarted,
-        when a connection was lost is no start.
-        """
-        request.uncounted = request.key not in self._innocent
-
     def admit(self, request: Request) -> None:
         """Decide what becomes of a request now; called again after it has waited."""
-        if self.draining:
-            self._settle(request, Fate.REQUEUE)
+        if self._dispatch.draining:
+            self._hand_back(request)
             return
         self._act(request, self._admission.decide(request))
 
@@ -171,60 +160,26 @@ class Desk:
         elif isinstance(decision, Refuse):
             expected = decision.outcome.kind is OutcomeKind.CANCELLED  # revoked or expired: somebody wanted it so
             log.log(logging.INFO if expected else logging.ERROR, "Task %s refused: %s", request, decision.reason)
-            self._report(request, decision.outcome, decision.fate, decision.reason)
+            self._endings.report(request, decision.outcome, decision.fate, decision.reason)
         else:
-            request.state = State.WAITING
-            self._waiting.append(request)
-            self._start_waiting()
+            self._dispatch.put(request)
 
     def _hold(self, request: Request, seconds: float, why: str) -> None:
-        """Let a request wait: in the broker where it can, else here."""
-        if park(request, seconds, crowded=self.flow.crowded):
-            log.debug("Task %s parked for %.3f s: %s", request, seconds, why)
-            request.state = State.SETTLED
-            self.settled["parked"] += 1
-            return
-        log.debug("Task %s held for %.3f s: %s", request, seconds, why)
-        request.state = State.HELD
-        self._held.add(request)
-        self._count_held()
-        request.timer = request.generation.timers.call_later(seconds, self._release, request)
+        if not self._holding.hold(request, seconds, why):
+            self._endings.settled["parked"] += 1
 
-    def _count_held(self) -> None:
-        self.flow.held = len(self._held) + self._unstored.unsettled
+    # -- into the pool, and out of it ----------------------------------------------------------------------------
 
-    def _release(self, request: Request) -> None:
-        self._let_go(request)
-        self.admit(request)
-
-    def _let_go(self, request: Request) -> None:
-        """A request waits no longer."""
-        self._held.discard(request)
-        self._count_held()
-        if request.timer is not None:
-            request.timer.cancel()
-            request.timer = None
-
-    # -- into the pool --------------------------------------------------------------------------------------------
-
-    def _start_waiting(self) -> None:
-        """Give jobs to the pool, first come first served, as long as there are slots."""
-        while self._waiting and not self.draining:
-            revoked = self._admission.refuse_revoked(self._waiting[0])
-            if revoked is not None:
-                self._act(self._waiting.popleft(), revoked)
-                continue
-            if self._waiting[0].uncounted and self._waiting[0].options.acks_late:
-                self._count_start(self._waiting.popleft())
-                continue
-            ticket = self._worker.slots.take()
-            if ticket is None:
-                return
-            request = self._waiting.popleft()
-            request.ticket = ticket
-            if not request.options.acks_late:
-                self._acknowledge_early(request)
-            self._submit(request, self._app.job(request.envelope, request.options))
+    def _divert(self, request: Request) -> bool:
+        """Let a request that is next go another way, where it was revoked or a start of it is still to be counted."""
+        revoked = self._admission.refuse_revoked(request)
+        if revoked is not None:
+            self._act(request, revoked)
+        elif request.uncounted and request.options.acks_late:
+            self._count_start(request)
+        else:
+            return False
+        return True
 
     def _count_start(self, request: Request) -> None:
         """Put a copy that says one start more in the place of a redelivered message; the copy is what will run."""
@@ -233,48 +188,17 @@ class Desk:
         request.generation.courier.hand_back(request.message, request.envelope.queue, request.attempts)
         self._admission.forget(request)
         request.state = State.SETTLED
-        self.settled["counted"] += 1
+        self._endings.settled["counted"] += 1
 
-    def _acknowledge_early(self, request: Request) -> None:
-        """At most once: the broker must have forgotten the message before the task begins."""
-        request.message.ack()
-        request.generation.flush()
-        request.acknowledged = True
-        # Nobody holds the message any more, so nobody's hold on it can be asked for when the result is stored.
-        request.envelope = attrs.evolve(request.envelope, fence=None)
-        self.flow.early += 1
-
-    def _submit(self, request: Request, job: Job) -> None:
-        self._innocent.take(request.key)
-        request.state = State.REPORTING if job.is_report else State.SUBMITTED
-        request.job = job
-        self._jobs[job] = request
-        self._active[request.key] = request
-        try:
-            self._pools.for_request(request).submit(job)
-        except PoolClosed:
-            self._leave_pool(request)
-            self._settle(request, Fate.REQUEUE)
-
-    def _leave_pool(self, request: Request) -> None:
-        if request.job is not None:
-            self._jobs.pop(request.job, None)
-        if self._active.get(request.key) is request:
-            del self._active[request.key]
-        if request.ticket is not None:
-            request.ticket.release()
-            request.ticket = None
-            if request.acknowledged:
-                self.flow.early -= 1
-
-    # -- out of the pool ------------------------------------------------------------------------------------------
+    def _hand_back(self, request: Request) -> None:
+        self._endings.settle(request, Fate.REQUEUE)
 
     def on_events(self, events: list[PoolEvent]) -> None:
         """Act on what the pool told, in its order."""
         for event in events:
             match event:
                 case Accepted(job=job, slot=slot):
-                    request = self._jobs.get(job)
+                    request = self._dispatch.jobs.get(job)
                     if request is not None and not job.is_report:
                         request.state, request.started = State.RUNNING, True
                         request.pid, request.since = slot.pid, self._worker.clock.wall()
@@ -283,115 +207,57 @@ class Desk:
                         if self._tells_accepted:
                             self._worker.hooks.notify(kernel_task_accepted, envelope=request.envelope, slot=slot)
                 case Finished(job=job, outcome=outcome):
-                    request = self._jobs.get(job)
+                    request = self._dispatch.jobs.get(job)
                     if request is None:
                         log.error("the pool finished a job that it does not have: %s[%s]", job.task, job.id)
                     else:
-                        self._leave_pool(request)
-                        self._ended(request, job, outcome)
+                        if request.started:
+                            self.flow.buffer.pace.ran(outcome.runtime)
+                        self._dispatch.leave(request)
+                        self._endings.ended(request, job, outcome)
                 case Resized(size=size):
                     self._worker.slots.resize(size)
+                    self.flow.buffer.resize()
                 case Failing(reason=reason, exit_code=exit_code):
                     stop = StopRequest(mode=StopMode.WARM, reason=reason, exit_code=exit_code, at_once=True)
                     self._worker.request_stop(stop)
-        self._start_waiting()
+        self._dispatch.measure()
+        self._dispatch.start_waiting()
 
-    def _ended(self, request: Request, job: Job, outcome: Outcome) -> None:
-        if job.is_report:
-            self._reported(request, outcome)
-        elif outcome.fenced:
-            log.warning(
-                "Task %s: its lease had passed to somebody else; its result and message are left alone", request
-            )
-            self._settle(request, Fate.NONE)
-        elif outcome.kind is OutcomeKind.CANCELLED and not request.started and self.draining:
-            revoked = self._admission.refuse_revoked(request)
-            if revoked is None:
-                self._settle(request, Fate.REQUEUE)
-            else:
-                self._act(request, revoked)
-        elif outcome.stored:
-            self._finish(request, outcome, fate_of(outcome, request.options), str(outcome.failure or ""))
-        elif outcome.kind is OutcomeKind.LOST and request.options.reject_on_worker_lost and not request.acknowledged:
-            self._log_end(request, outcome)
-            if self._admission.was_last_attempt(request):
-                self._report(request, outcome, Fate.QUARANTINE, str(outcome.failure or outcome.kind))
-            else:
-                self._settle(request, Fate.RETURN)
-        elif outcome.kind in (OutcomeKind.TIMED_OUT, OutcomeKind.CANCELLED, OutcomeKind.LOST, OutcomeKind.FAILED):
-            self._log_end(request, outcome)
-            self._report(request, outcome, fate_of(outcome, request.options), str(outcome.failure or outcome.kind))
-        elif request.acknowledged:
-            log.error("Task %s %s, but its result could not be stored and is lost", request, outcome.kind)
-            self._settle(request, Fate.NONE)
-        else:
-            log.error("Task %s %s, but its result could not be stored: its message goes back", request, outcome.kind)
-            self._settle(request, Fate.REQUEUE)
+    def _forgotten(self, request: Request) -> None:
+        """The pool has forgotten a job: it meets the fate of one whose process died."""
+        assert request.job is not None  # noqa: S101  (it was given to the pool)
+        failure = Failure.of(WorkerLostError("the pool does not know of it any more"), with_traceback=False)
+        self._dispatch.leave(request)
+        lost = Outcome(job_id=request.envelope.id, kind=OutcomeKind.LOST, failure=failure)
+        self._endings.ended(request, request.job, lost)
+        self._dispatch.start_waiting()
 
-    def _log_end(self, request: Request, outcome: Outcome) -> None:
-        if outcome.kind is OutcomeKind.TIMED_OUT:
-            log.error("Hard time limit exceeded for %s after %.1f s", request, outcome.runtime)
-        else:
-            log.warning("Task %s %s: %s", request, outcome.kind, outcome.failure)
+    @property
+    def stalled(self) -> bool:
+        """Whether `hand_back` is to be called, once the broker knows the window."""
+        return self._dispatch.stalled
 
-    def _report(self, request: Request, outcome: Outcome, fate: Fate, reason: str) -> None:
-        """Have a fate stored that no slot could store; the message meets ``fate`` once it is."""
-        request.fate, request.reason, request.decided = fate, reason, outcome
-        self._submit(request, self._app.report(request.envelope, outcome))
-
-    def _reported(self, request: Request, outcome: Outcome) -> None:
-        if outcome.stored:
-            self._finish(request, outcome, request.fate, request.reason)
-        elif outcome.fenced:
-            self._settle(request, Fate.NONE)
-        elif not self.draining:
-            log.error("the fate of %s could not be stored; trying again in %.0f s", request, STORE_AGAIN)
-            # As it was decided: what ended the report itself (its child was killed) is not the task's fate.
-            request.job = self._app.report(request.envelope, request.decided or outcome)
-            self._active[request.key] = request  # a redelivery of it is adopted meanwhile
-            self._unstored.add(request)
-            self._count_held()
-        elif request.acknowledged:
-            log.error("the fate of %s could not be stored and is lost: %s", request, request.reason)
-            self._settle(request, Fate.NONE)
-        else:
-            self._settle(request, Fate.REQUEUE)
-
-    def _store_again(self, request: Request) -> None:
-        self._count_held()
-        assert request.job is not None  # noqa: S101  (the report)
-        self._submit(request, request.job)
-
-    def _finish(self, request: Request, outcome: Outcome, fate: Fate, reason: str) -> None:
-        if self._tells_finished:
-            self._worker.hooks.notify(kernel_task_finished, envelope=request.envelope, outcome=outcome)
-        self._settle(request, fate, reason)
-
-    def _settle(self, request: Request, fate: Fate, reason: str = "") -> None:
-        """The one place where requests end."""
-        self._admission.forget(request)
-        if not settle(request, fate, reason):
-            self._unsettled.keep(request.key, (fate, reason))
-        if fate is Fate.QUARANTINE:
-            log.error("Task %s kept in %s.quarantine: %s", request, request.envelope.queue, reason)
-        self.settled[fate] += 1
+    def hand_back(self) -> None:
+        """Hand back what waits behind long jobs."""
+        self._dispatch.hand_back()
 
     # -- control ----------------------------------------------------------------------------------------------------
 
     def requests(self) -> list[Request]:
         """Return every request that is not settled: held, waiting, and in the pool."""
-        held = sorted(self._held, key=lambda one: one.key)
-        return [*held, *self._waiting, *(one for one in self._jobs.values() if one not in self._held)]
+        inside = (one for one in self._dispatch.jobs.values() if one not in self._holding)
+        return [*self._holding.requests(), *self._dispatch.waiting, *inside]
 
     def refuse_revoked(self, request: Request) -> bool:
         """Refuse a revoked request that has not been given to the pool; whether that was so."""
         refusal = self._admission.refuse_revoked(request)
-        if refusal is None or not (request in self._held or request in self._waiting):
+        if refusal is None or not (request in self._holding or request in self._dispatch.waiting):
             return False
-        if request in self._waiting:
-            self._waiting.remove(request)
+        if request in self._dispatch.waiting:
+            self._dispatch.waiting.remove(request)
         else:
-            self._let_go(request)
+            self._holding.let_go(request)
         self._act(request, refusal)
         return True
 
@@ -415,41 +281,34 @@ class Desk:
     @property
     def has_room(self) -> bool:
         """Whether a message that the broker delivered now would be within the window, and find a slot."""
-        unsettled = len(self._held) + len(self._waiting) + sum(not one.acknowledged for one in self._jobs.values())
-        return not self.draining and self._worker.slots.free > 0 and unsettled < self.flow.window
+        unsettled = len(self._holding) + len(self._dispatch.waiting)
+        unsettled += sum(not one.acknowledged for one in self._dispatch.jobs.values())
+        return not self._dispatch.draining and self._worker.slots.free > 0 and unsettled < self.flow.window
 
     # -- connections come and go, and the worker stops ---------------------------------------------------------------
 
     def connection_lost(self) -> None:
         """Forget what the broker will deliver again; what runs goes on, and is adopted when its redelivery comes."""
-        for request in [*self._held, *self._waiting]:
-            if request.timer is not None:
-                request.timer.cancel()
+        for request in [*self._holding.let_all_go(), *self._dispatch.waiting]:
             self._admission.forget(request)
             request.state = State.SETTLED
             if request.generation.courier is not None:
-                self._innocent.keep(request.key, True)
-        self._held.clear()
-        self._waiting.clear()
-        self._count_held()
+                self._dispatch.innocent.keep(request.key, True)
+        self._dispatch.waiting.clear()
         self.flow.reset()
 
     def drain(self) -> None:
         """Start nothing more, and hand back what has not started. What runs, runs on. Idempotent."""
-        self.draining = True
-        self._unstored.try_now()  # the last time
-        for request in sorted(self._held, key=lambda held: held.key):
-            if request.timer is not None:
-                request.timer.cancel()
-            self._settle(request, Fate.REQUEUE)
-        self._held.clear()
-        self._count_held()
-        while self._waiting:
-            self._settle(self._waiting.popleft(), Fate.REQUEUE)
-        for request in list(self._jobs.values()):
+        self._dispatch.draining = True
+        self._endings.store_now()  # the last time
+        for request in self._holding.let_all_go():
+            self._hand_back(request)
+        while self._dispatch.waiting:
+            self._hand_back(self._dispatch.waiting.popleft())
+        for request in list(self._dispatch.jobs.values()):
             if request.state is State.SUBMITTED and not request.acknowledged:
                 # Its `finished` says whether it was in time; if not, it runs, and is waited for.
-                self._pools.for_request(request).cancel(request.envelope.id, CancelHow.WAITING)
+                self._dispatch.take_back(request)
 
     def abandon(self, pools: Callable[[], None], take: Callable[[], list[PoolEvent]]) -> None:
         """End what runs and hand back what is acknowledged late; the rest has its loss stored.
@@ -459,49 +318,47 @@ class Desk:
             take: returns what the pools have told.
         """
         self.drain()
-        before = list(self._jobs.values())
+        jobs = self._dispatch.jobs
+        before = list(jobs.values())
         self.on_events(take())  # what has ended by itself keeps its own ending
-        running = [request for request in before if request.job in self._jobs]
+        running = [request for request in before if request.job in jobs]
         pools()
         for event in take():
-            request = self._jobs.get(event.job) if isinstance(event, (Accepted, Finished)) else None
+            request = jobs.get(event.job) if isinstance(event, (Accepted, Finished)) else None
             if request is not None and isinstance(event, Accepted):
                 request.started = True
             elif request is not None and isinstance(event, Finished):
-                self._leave_pool(request)
-                self._abandoned(request, event.job, event.outcome)
+                self._dispatch.leave(request)
+                self._endings.abandoned(request, event.job, event.outcome)
         for request in running:
-            if request.job in self._jobs:  # a pool that broke its promise to report: nothing is lost with it
+            if request.job in jobs:  # a pool that broke its promise to report: nothing is lost with it
                 assert request.job is not None  # noqa: S101  (it was in the pool)
-                self._leave_pool(request)
-                self._abandoned(request, request.job, Outcome(job_id=request.envelope.id, kind=OutcomeKind.LOST))
+                self._dispatch.leave(request)
+                lost = Outcome(job_id=request.envelope.id, kind=OutcomeKind.LOST)
+                self._endings.abandoned(request, request.job, lost)
 
-    def _abandoned(self, request: Request, job: Job, outcome: Outcome) -> None:
-        ended = outcome.kind not in (OutcomeKind.CANCELLED, OutcomeKind.LOST)
-        if job.is_report or ended or not request.started:
-            self._ended(request, job, outcome)
-        elif request.acknowledged:
-            lost = Failure.of(WorkerLostError("the worker was stopped while the task ran"), with_traceback=False)
-            report = Outcome(job_id=outcome.job_id, kind=OutcomeKind.LOST, failure=lost)
-            log.warning("Task %s was lost in the stop: it had been acknowledged before its run", request)
-            self._finish(request, self._app.report(request.envelope, report).run(), Fate.NONE, "")
-        else:
-            self.handed_back += 1
-            log.warning("Task %s is handed back unfinished", request)
-            self._settle(request, Fate.REQUEUE)
+    @property
+    def handed_back(self) -> int:
+        """Started runs whose message went back to the queue because of a stop."""
+        return self._endings.handed_back
 
     @property
     def busy(self) -> int:
         """Jobs that the pool has, reports included."""
-        return len(self._jobs)
+        return len(self._dispatch.jobs)
+
+    @property
+    def waiting(self) -> int:
+        """Messages that could run, had they a slot."""
+        return len(self._dispatch.waiting) + self._dispatch.ahead
 
     def statistics(self) -> dict[str, object]:
         """Return counts, JSON-safe."""
-        states = Counter(request.state for request in self._jobs.values())
         return {
-            "held": len(self._held),
-            "waiting": len(self._waiting),
-            **{str(state): states[state] for state in (State.SUBMITTED, State.RUNNING, State.REPORTING)},
+            "held": len(self._holding),
+            **self._dispatch.statistics(),
             "window": self.flow.window,
-            "settled": {str(fate): count for fate, count in sorted(self.settled.items())},
+            "buffer": self.flow.buffer.statistics(),
+            "repaired": self.audit.repaired,
+            "settled": {str(fate): count for fate, count in sorted(self._endings.settled.items())},
         }

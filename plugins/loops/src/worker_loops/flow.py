@@ -1,4 +1,4 @@
-"""Flow control: reserve = slot. Messages held are at most the slots plus an explicit buffer."""
+"""Flow control: reserve = slot. Messages held are at most the slots plus the buffer."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import enum
 from typing import Any
 
 from worker_kernel import Slots
+
+from .buffer import Buffer
 
 LARGEST_WINDOW = 65535
 """AMQP counts prefetched messages in 16 bits."""
@@ -29,21 +31,24 @@ class Flow:
     acknowledged before its run no longer counts at the broker but does occupy a slot, so it narrows the window: early
     acknowledgement is no look-ahead.
 
-    Where the broker has a window for each consumer (`Prefetch.CONSUMER`), it cannot follow what is held here: it is as
-    large as slots and buffer. Then up to one window of messages can wait here while early acknowledged ones run, and as
-    many for each further queue. Consuming is not paused there, since a quorum queue counts as delivered what it was
-    about to send to a consumer that leaves.
+    Where the broker has a window for each consumer (`Prefetch.CONSUMER`), it cannot follow what is held here, nor the
+    pace of the tasks: it is as large as the slots, and a buffer whose size was given. Then up to one window of messages
+    can wait here while early acknowledged ones run, and as many for each further queue. Consuming is not paused there,
+    since a quorum queue counts as delivered what it was about to send to a consumer that leaves.
     """
 
-    def __init__(self, slots: Slots, *, buffer: int, most_held: int | None) -> None:
+    def __init__(self, slots: Slots, *, buffer: Buffer, most_held: int | None) -> None:
         self._slots = slots
-        self._buffer = buffer
+        self.buffer = buffer
+        """How many messages are held beyond the slots."""
         self._most_held = most_held
         self._applied: int | None = None
         self._paused = False
         self._prefetch = Prefetch.CHANNEL
         self.held = 0
         """Messages that wait here for their time."""
+        self.unstored = 0
+        """Messages whose task's fate could not be stored yet."""
         self.early = 0
         """Jobs in the pool whose message is acknowledged already."""
 
@@ -51,9 +56,12 @@ class Flow:
     def window(self) -> int:
         """Unsettled messages allowed now (>= 0)."""
         if self._prefetch is Prefetch.CONSUMER:
-            return min(self._slots.limit + self._buffer, LARGEST_WINDOW)
-        held = self.held if self._most_held is None else min(self.held, self._most_held)
-        return max(0, min(self._slots.limit + self._buffer + held - self.early, LARGEST_WINDOW))
+            buffer = 0 if self.buffer.adaptive else self.buffer.size
+            return min(self._slots.limit + buffer, LARGEST_WINDOW)
+        held = self.held + self.unstored
+        if self._most_held is not None:
+            held = min(held, self._most_held)
+        return max(0, min(self._slots.limit + self.buffer.size + held - self.early, LARGEST_WINDOW))
 
     @property
     def paused(self) -> bool:
@@ -73,7 +81,7 @@ class Flow:
     @property
     def crowded(self) -> bool:
         """Whether no further message can be held without using up the window of those that could run."""
-        return self._most_held is not None and self.held >= self._most_held
+        return self._most_held is not None and self.held + self.unstored >= self._most_held
 
     def reset(self, prefetch: Prefetch = Prefetch.CHANNEL) -> None:
         """A new connection knows nothing of the window yet, and may take it in another way."""

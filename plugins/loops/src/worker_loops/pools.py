@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from worker_kernel import Pool
+from worker_kernel import Pool, PoolStatistics
 
 from .request import Request
 
@@ -17,9 +17,17 @@ class PoolMap:
         """Return the pool that is to run ``request``."""
         return self._pool
 
+    def backlog(self, runtime: float) -> int:
+        """Return how many jobs the pools like to hold beyond their slots; see `Pool.backlog`."""
+        return self._pool.backlog(runtime)
+
     def terminate(self) -> None:
         """End whatever runs, in all pools."""
         self._pool.terminate()
+
+    def statistics(self) -> PoolStatistics:
+        """Return what the pools say of themselves."""
+        return self._pool.statistics()
 
     def still_running(self) -> bool:
         """Whether something could not be ended."""

@@ -63,11 +63,13 @@ class Request:
     job: Job | None = None
     """The job that the pool has, or the report."""
     ticket: Any = None
-    """The right to run, from `Slots.take`; None for reports and while it waits."""
+    """The right to run, from `Slots.take`; None for reports, and while it waits here or ahead in the pool."""
     timer: TimerHandle | None = None
     """What it waits for while it is held."""
     started: bool = False
     """Whether a slot has ever started it."""
+    recalled: bool = False
+    """Whether the pool was asked for it again, so that it can run elsewhere, unless it has started."""
     uncounted: bool = False
     """Whether the broker only says that it was delivered before: an earlier start, which is counted before the next."""
     pid: int | None = None

@@ -104,9 +104,11 @@ class TasksStep(Step):
             self._wake()  # the loop may be about to block, with a window that is too small
 
     def apply_flow(self) -> None:
-        """Tell the broker how many messages it may leave with us, if that has changed."""
+        """Tell the broker how much it may leave with us, if that has changed; then hand back what is too much."""
         assert self._desk is not None  # noqa: S101  (create comes first)
         self._desk.flow.apply(self._consumer)
+        if self._desk.stalled:
+            self._desk.hand_back()
 
     def consume_from(self, queue: Any) -> None:
         """Declare a queue and consume from it as well."""

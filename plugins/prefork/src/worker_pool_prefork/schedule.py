@@ -13,7 +13,7 @@ SMALL = 0.005
 BATCH = 32
 """Jobs that a child of one slot may have at a time, the one that runs included."""
 PATIENCE = 0.02
-"""Seconds that the first job of a child may run before what waits behind it is asked back for an idle child."""
+"""Seconds that the first job of a child may run before what waits behind it is asked back for one that gets on."""
 _SAMPLES = 3
 """Runs of a task before its time counts as known."""
 _WEIGHT = 0.2
@@ -50,6 +50,10 @@ class Schedule:
         self.costs = Costs()
         self.waiting: deque[Entry] = deque()
         """In the order in which they are to be given out."""
+
+    def backlog(self, runtime: float) -> int:
+        """Return how many jobs more than one are welcome for each child, where a run takes so many seconds."""
+        return BATCH - 1 if self.strategy == "fast" or (self.strategy == "adaptive" and runtime < SMALL) else 0
 
     def put(self, entry: Entry) -> None:
         """A job comes in."""
@@ -107,21 +111,32 @@ class Schedule:
         return self.strategy == "adaptive" and self.costs.small(entry.job.task)
 
     def overdue(self, hosts: list[Host], now: float) -> tuple[Host | None, float]:
-        """Find a child whose first job runs long while others wait behind it, and some other child is idle.
+        """Find a child whose first job runs long while others wait behind it, and some other child gets on.
 
         Returns:
             The child that is to be asked; and, where there is none yet, the seconds after which to look again, 0:
             there is nothing to look for.
         """
-        if self.waiting or not any(host.takes_jobs and not host.entries for host in hosts):
-            return None, 0.0
+        late: Host | None = None
         soonest = 0.0
+        brisk = False
         for host in hosts:
+            runs = _runs(host, now)
+            brisk = brisk or (runs < PATIENCE and host.takes_jobs)
             if host.slots > 1 or len(host.entries) < 2 or host.asked_back:
                 continue
-            first = next(iter(host.entries.values()))
-            runs = now - (first.started or first.since)
             if runs >= PATIENCE:
-                return host, 0.0
-            soonest = min(soonest or PATIENCE, PATIENCE - runs)
-        return None, soonest
+                late = late or host
+            else:
+                soonest = min(soonest or PATIENCE, PATIENCE - runs)
+        if len(hosts) < 2 or not brisk:
+            return None, 0.0
+        return late, 0.0 if late else soonest
+
+
+def _runs(host: Host, now: float) -> float:
+    """How many seconds the first job of a child has run; 0: it has none."""
+    if not host.entries:
+        return 0.0
+    first = next(iter(host.entries.values()))
+    return now - (first.started or first.since)

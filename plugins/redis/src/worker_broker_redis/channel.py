@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import re
+import zlib
 from typing import TYPE_CHECKING, Any
 
 import redis
@@ -171,6 +172,15 @@ class RedisChannel(LeasingChannel, kombu_redis.Channel):  # type: ignore[misc]  
     def browse(self, queue: str) -> list[BrowsedMessage]:
         """Return what lies in a queue, oldest first, and leave it there; see `BrowsedMessage`."""
         return browse(self, queue)
+
+    def oldest(self, queue: str) -> int | None:
+        """Return what names the message of a queue that is next, and no other; None: there is none."""
+        client = redis.Redis(connection_pool=self.connection.pool)
+        for step in self.priority_steps:
+            raw = client.lindex(self.key(queue, step), -1)
+            if raw is not None:
+                return zlib.crc32(raw)
+        return None
 
     def _purge(self, queue: str) -> int:
         """Remove the messages that are in nobody's hands, those that are parked too; return how many."""

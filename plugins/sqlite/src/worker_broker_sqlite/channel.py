@@ -123,6 +123,11 @@ class SqliteChannel(LeasingChannel, virtual.Channel):  # type: ignore[misc]  # k
         """How many messages of the queue could be delivered now; those that wait for their time are not counted."""
         return int(self._queues.counts(queue).ready)
 
+    def oldest(self, queue: str) -> int | None:
+        """Return what names the message of a queue that is next, and no other; None: there is none."""
+        found = self._queues.next_id(queue)
+        return None if found is None else int(found)
+
     def _purge(self, queue: str) -> int:
         return int(self._queues.purge(queue))
 

@@ -304,6 +304,13 @@ class Queues:
         ready = ask(f"{one} state = 0", (queue,))[0][0]
         return Counts(ready=ready + due + lapsed, waiting=not_due, held=held)
 
+    def next_id(self, queue: str) -> int | None:
+        """Return the id of the message that would be fetched next, of those that are ready already."""
+        rows = self.database.execute(
+            "SELECT id FROM messages WHERE queue = ? AND state = 0 ORDER BY rank, id LIMIT 1", (queue,)
+        )
+        return int(rows[0][0]) if rows else None
+
     def size(self, queue: str) -> int:
         """How many messages of the queue are in nobody's hands, due or not: what `purge` would remove."""
         counts = self.counts(queue)
