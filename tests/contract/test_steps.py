@@ -34,6 +34,11 @@ class TestControl(StepContract):
     step = "control"
 
 
+class TestAutoscaler(StepContract):
+    step = "autoscaler"
+    configured = {"worker_autoscale": "4,1"}
+
+
 class TestConsumer(StepContract):
     step = "consumer"
 

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from worker_kernel.cli import check_plugin
 from worker_kernel.cli.main import run as kernel
 from worker_kernel.testing import PluginContract
 from worker_kernel.testing.checking import subjects
@@ -124,7 +123,7 @@ def test_without_what_the_kit_is_written_with_it_says_what_to_install(
     def find(name: str, package: str | None = None) -> ModuleSpec | None:
         return None if name == "pytest" else found(name, package)
 
-    monkeypatch.setattr(check_plugin.importlib.util, "find_spec", find)
+    monkeypatch.setattr("importlib.util.find_spec", find)
     assert kernel(["check-plugin", "threads"]) == 2
     assert capsys.readouterr().err.splitlines() == [
         "error: the conformance kit needs pytest, not installed here",

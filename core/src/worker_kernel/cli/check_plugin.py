@@ -39,9 +39,9 @@ _TAIL = 3
 def command(invocation: Invocation, names: tuple[str, ...], *, pools: bool, as_json: bool) -> int:
     """Hold installed plugins to the contracts of the kernel, and list the promises kept and broken.
 
-    NAME is a plugin as list-plugins shows it, or distribution:name. Pools, steps, loops and hubs are each run, every
-    plugin in a process of its own, with time limits, dying processes and all; that takes up to some minutes. Exit code
-    0: all is kept; 1: a promise is broken. Settings that a step needs are given in the environment, as KERNEL_NAME.
+    NAME is a plugin as list-plugins shows it, or distribution:name. What it brings is run, every plugin in a process
+    of its own, with time limits, dying processes and all; that takes up to some minutes. Exit code 0: all is kept; 1:
+    a promise is broken. Settings that a step needs are given in the environment, as KERNEL_NAME.
     """
     missing = [package for package in NEEDED if importlib.util.find_spec(package) is None]
     if missing:
@@ -67,7 +67,7 @@ class Subject:
     """One thing of a plugin, and what came out about it."""
 
     kind: str
-    """``plugin``, ``pool``, ``step``, ``hub`` or ``loop``."""
+    """``plugin``, ``pool``, ``step``, ``hub``, ``loop`` or ``policy``."""
     name: str
     """Its name."""
     unchecked: str

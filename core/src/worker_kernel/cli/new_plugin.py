@@ -22,7 +22,7 @@ TEMPLATES = Path(__file__).parents[1] / "templates"
 """A folder for each kind, and ``common``; a file's path there is its path in the distribution."""
 SUFFIX = ".tmpl"
 """What keeps tools from taking templates for code."""
-KINDS = ("pool", "step")
+KINDS = ("pool", "step", "autoscaler")
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9]*([-_.][A-Za-z0-9]+)*")
 _PLACE = re.compile(r"\{\{(\w+)\}\}")

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from .loop_contract import LoopContract as LoopContract
     from .on_hub import OnHub as OnHub
     from .plugin_contract import PluginContract as PluginContract
+    from .policy_contract import PolicyContract as PolicyContract
+    from .policy_contract import a_load as a_load
     from .pool_contract import PoolContract as PoolContract
     from .promises import broken_promises as broken_promises
     from .recording import RecordingListener as RecordingListener
@@ -42,9 +44,11 @@ _HOMES = {
     "LoopContract": ".loop_contract",
     "OnHub": ".on_hub",
     "PluginContract": ".plugin_contract",
+    "PolicyContract": ".policy_contract",
     "PoolContract": ".pool_contract",
     "RecordingListener": ".recording",
     "StepContract": ".step_contract",
+    "a_load": ".policy_contract",
     "broken_promises": ".promises",
 }
 
@@ -58,9 +62,11 @@ __all__ = [
     "LoopContract",
     "OnHub",
     "PluginContract",
+    "PolicyContract",
     "PoolContract",
     "RecordingListener",
     "StepContract",
+    "a_load",
     "broken_promises",
 ]
 

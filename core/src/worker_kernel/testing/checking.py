@@ -26,6 +26,7 @@ from ..pool import PoolSpec
 from .hub_contract import HubContract
 from .loop_contract import LoopContract
 from .plugin_contract import PluginContract, rows_of
+from .policy_contract import PolicyContract
 from .pool_contract import PoolContract
 from .promises import verdicts
 from .step_bench import StepMaker, installed, make_worker, on_worker
@@ -40,7 +41,7 @@ class Subject:
     """One thing of a plugin that a contract is held against."""
 
     kind: str
-    """``plugin``, ``pool``, ``step``, ``hub`` or ``loop``."""
+    """``plugin``, ``pool``, ``step``, ``hub``, ``loop`` or ``policy``."""
     name: str
     """Its name."""
     contract: object | None = None
@@ -66,6 +67,8 @@ def subjects(plugins: Plugins, name: str) -> Iterator[Subject]:
             function = plugins.load_object(spec.factory, row.dist)
             contract = _contract(LoopContract, asynchronous=spec.asynchronous, make_loop=_returning(function))
             yield Subject(kind="loop", name=loop, contract=contract)
+        for policy in declares.get("policies", ()):
+            yield Subject(kind="policy", name=policy, contract=_contract(PolicyContract, policy=policy))
 
 
 def _pool(spec: PoolSpec, row: Found) -> Subject:

@@ -111,6 +111,7 @@ class PluginContract:
                 yield from filter(None, (pool.cls, pool.hosting))
             yield from (step.factory for step in plugins.steps if step.owner == row.dist)
             yield from (plugins.loops[name].factory for name in declares.get("loops", ()))
+            yield from (plugins.autoscale_policies[name].factory for name in declares.get("policies", ()))
             yield from (command.factory for command in plugins.control_commands if command.owner == row.dist)
             for scheme in declares.get("schemes", ()):
                 if scheme in plugins.transports:
