@@ -101,7 +101,7 @@ if TYPE_CHECKING:
     from .leasing.message import LeasedMessage
     from .leasing.transport import LeasingTransport
     from .limits import Limits, Run, ThreadRun
-    from .loop import Consumer, Demand, Drive, LoopSpec, StopMode, StopRequest
+    from .loop import BrokerConnection, Consumer, Demand, Drive, LoopSpec, StopMode, StopRequest
     from .loopcalls import LoopCalls
     from .markings import ATTEMPTS_HEADER, QUARANTINE_HEADER, QUARANTINE_SUFFIX, QUARANTINED_AT_HEADER
     from .native import Native, NativeLock
@@ -239,6 +239,7 @@ _HOMES = {
     "Limits": ".limits",
     "Run": ".limits",
     "ThreadRun": ".limits",
+    "BrokerConnection": ".loop",
     "Consumer": ".loop",
     "Demand": ".loop",
     "Drive": ".loop",
@@ -324,6 +325,7 @@ __all__ = [
     "BlueprintName",
     "BootRecord",
     "Booted",
+    "BrokerConnection",
     "BrokerInfo",
     "BrokerUnavailable",
     "CancelHow",

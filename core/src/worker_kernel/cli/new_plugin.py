@@ -22,7 +22,8 @@ TEMPLATES = Path(__file__).parents[1] / "templates"
 """A folder for each kind, and ``common``; a file's path there is its path in the distribution."""
 SUFFIX = ".tmpl"
 """What keeps tools from taking templates for code."""
-KINDS = ("pool", "step", "autoscaler")
+_ARTICLES = {"pool": "a pool", "step": "a step", "autoscaler": "an autoscaling policy"}
+KINDS = tuple(_ARTICLES)
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9]*([-_.][A-Za-z0-9]+)*")
 _PLACE = re.compile(r"\{\{(\w+)\}\}")
@@ -48,7 +49,7 @@ def command(name: str, *, kind: str, directory: Path | None) -> None:
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise UsageError(f"{target} exists already, and nothing there is overwritten\nname another place: --directory")
     written = write(dist, kind, target)
-    click.echo(f"{target}: a {kind} for worker-kernel")
+    click.echo(f"{target}: {_ARTICLES[kind]} for worker-kernel")
     for path in written:
         click.echo(f"  {path}")
     click.echo(f"install and test it:\n  cd {target}\n  pip install --editable '.[test]'\n  pytest")
