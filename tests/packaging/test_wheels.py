@@ -23,7 +23,7 @@ from tests.packaging.conftest import FOLDERS, ROOT, pip
 README = ROOT / "README.md"
 PLUGINS = {"hub": "worker-hub", "loops": "worker-loops", "solo": "worker-pool-solo", "sqlite": "worker-broker-sqlite"}
 PLUGINS |= {"gevent": "worker-pool-gevent", "eventlet": "worker-pool-eventlet"}
-PLUGINS |= {"threads": "worker-pool-threads", "redis": "worker-broker-redis"}
+PLUGINS |= {"threads": "worker-pool-threads", "redis": "worker-broker-redis", "autoscale": "worker-autoscale"}
 SHORT = ("worker-pool-eventlet", "worker-kernel[prefork]")
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.xdist_group("packaging")]

@@ -55,14 +55,6 @@ def lines_of_error(done: subprocess.CompletedProcess[str], code: int) -> list[st
             ["error: no pool named 'treads' is installed; did you mean 'threads'?", "  pools installed: *"],
         ),
         (
-            "-P threads --autoscale 4,2",
-            3,
-            [
-                "error: --autoscale 4,2 needs the step 'autoscaler', which no installed plugin provides",
-                "  install it: pip install worker-autoscale",
-            ],
-        ),
-        (
             "-P solo --autoscale 4,2",
             2,
             ["error: --autoscale 4,2 is refused: solo cannot resize", "  pools installed that can: *"],

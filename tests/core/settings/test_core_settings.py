@@ -17,9 +17,6 @@ BY_NAME = {setting.name: setting for setting in CORE_SETTINGS}
 HONOURED = [setting for setting in CORE_SETTINGS if not setting.refused and not setting.step]
 SOURCES = Path(worker_kernel.__file__).parent
 WORKSPACE = SOURCES.parents[2]
-NOT_READ = {
-    "worker_autoscaler": "only the plugin that provides the step autoscaler reads it, and --autoscale needs that step",
-}
 
 
 def ids(setting: Setting) -> str:
@@ -59,9 +56,7 @@ def test_a_setting_that_is_not_refused_is_read_by_something(setting: Setting) ->
         path.read_text(encoding="utf-8") for root in roots for path in root.rglob("*.py") if path.name not in declaring
     )
     read = any(re.search(rf"""["']{setting.name}["']""", text) for text in texts)
-    assert read is (setting.name not in NOT_READ), NOT_READ.get(
-        setting.name, "nothing reads it: refuse it or honour it"
-    )
+    assert read, "nothing reads it: refuse it or honour it"
 
 
 def test_every_setting_of_celery_that_concerns_a_worker_is_known() -> None:

@@ -8,11 +8,12 @@ import attrs
 import pytest
 
 from worker_kernel import Outcome, OutcomeKind, TaskOptions
-from worker_loops.audit import PERSISTS
+from worker_loops.audit import EVERY, PERSISTS
 
 
 def look(o: Any, times: int = PERSISTS) -> None:
     for _ in range(times):
+        o.clock.now += EVERY
         o.desk.audit.look()
 
 
@@ -76,10 +77,20 @@ def test_a_job_that_ends_in_between_is_not_lost(office: Any, message: Any, caplo
     m = o.deliver(message("1"))
     look(o, PERSISTS - 1)
     o.pool.finish(o.pool.jobs[0], OutcomeKind.SUCCEEDED)
-    look(o, PERSISTS - 1)  # the pool has it no more, and the loop has not heard of it yet
+    look(o, 2 * PERSISTS)  # the pool has it no more, and the loop has not heard of it yet
     o.events()
     look(o)
     assert (m.fates, o.desk.audit.repaired) == (["ack"], 0)
+
+
+def test_looks_that_follow_each_other_at_once_count_as_one(office: Any, message: Any) -> None:
+    o = office(slots=1)
+    o.deliver(message("1"))
+    o.pool.jobs.clear()
+    o.clock.now += EVERY
+    for _ in range(3 * PERSISTS):
+        o.desk.audit.look()
+    assert o.desk.audit.repaired == 0
 
 
 def test_a_job_that_is_still_listed_or_queued_is_left_alone(office: Any, message: Any) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from worker_kernel import PoolStatistics, Slots
+from worker_kernel import PoolStatistics, Worker
 
 from .dispatch import Dispatch
 from .request import Request, State
@@ -28,23 +28,31 @@ class Audit:
 
     def __init__(
         self,
-        slots: Slots,
+        worker: Worker,
         dispatch: Dispatch,
         ask: Callable[[], PoolStatistics],
         lost: Callable[[Request], None],
     ) -> None:
         """Args: ``ask`` returns what the pool says; ``lost`` is called for a request whose job it has forgotten."""
-        self._slots, self._dispatch, self._ask, self._lost = slots, dispatch, ask, lost
+        self._worker, self._slots = worker, worker.slots
+        self._dispatch, self._ask, self._lost = dispatch, ask, lost
+        self._looked = float("-inf")
         self._missing: dict[Request, int] = {}
         self._wrong_size = self._wrong_sum = 0
         self.repaired = 0
         """How much had to be put right."""
 
     def look(self) -> None:
-        """Count once."""
+        """Count once. Twice within a moment is once, as when timers catch up after the loop was held."""
+        now = self._worker.clock.monotonic()
+        if now - self._looked < EVERY / 2:
+            return
+        self._looked = now
         self._count_tickets()
         if not self._dispatch.jobs and not self._missing and self._slots.limit == self._slots.free:
             return  # idle: what the pool believes of its size shows as soon as it has work
+        if self._worker.inbox:
+            return  # the pool has told something that was not heard yet
         said = self._ask()
         self._count_slots(said)
         self._count_jobs(said)

@@ -66,7 +66,7 @@ class Desk:
         self._holding = Holding(self.flow, self.admit)
         self._dispatch = Dispatch(worker, pools, self.flow, timers, divert=self._divert, returned=self._hand_back)
         self._endings = Endings(worker, self._admission, self._dispatch, self.flow, timers)
-        self.audit = Audit(worker.slots, self._dispatch, pools.statistics, self._forgotten)
+        self.audit = Audit(worker, self._dispatch, pools.statistics, self._forgotten)
         """Counts slots, see `Audit.look`."""
         self._tells_received = worker.hooks.listens(kernel_task_received)
         self._tells_accepted = worker.hooks.listens(kernel_task_accepted)
