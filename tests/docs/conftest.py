@@ -1,6 +1,6 @@
 """Runs the code blocks of a Markdown file in a shell, as a reader would.
 
-- ``python FILE``: the block is the content of FILE, in the folder where the reader works.
+- ``python FILE``, ``toml FILE``: the block is the content of FILE, below the folder where the reader works.
 - ``console``: lines that begin with ``$ `` are typed; what follows is what they print, ``...`` standing for anything.
 - ``console installed``: the same, where the wheels are installed (`tests/packaging`); not run here.
 - any other block is not run.
@@ -23,6 +23,8 @@ import pytest
 from markdown_it import MarkdownIt
 
 ROOT = Path(__file__).parents[2]
+FILES = ("python", "toml")
+"""The languages of blocks that may be the content of a file."""
 OBITUARY = re.compile(r"^bash: line \d+: +\d+ (Killed|Terminated) .*\n", re.MULTILINE)
 """What a shell that is not a terminal's says of a child that was killed."""
 
@@ -68,9 +70,9 @@ def matches(expected: str, printed: str) -> bool:
 class Shell:
     """One shell that lives as long as the reading of a page; what is sent to the background ends with it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, programs: Path) -> None:
         kept = {name: os.environ[name] for name in ("HOME", "LANG", "TMPDIR") if name in os.environ}
-        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        path = f"{programs}{os.pathsep}{os.environ['PATH']}"
         self.folder = folder
         self.process = subprocess.Popen(
             ["bash", "--noprofile", "--norc"],
@@ -85,7 +87,7 @@ class Shell:
 
     def run(self, command: str) -> tuple[int, str]:
         """Type a command; its exit status and what it printed. One that ends in ``&`` prints to a file."""
-        if command.endswith("&"):
+        if command.endswith("&") and ">" not in command:
             command = f"{command[:-1].rstrip()} >>background.log 2>&1 &"
         assert self.process.stdin is not None
         assert self.process.stdout is not None
@@ -125,8 +127,14 @@ def blocks() -> Callable[[Path], list[Block]]:
 
 
 @pytest.fixture
-def shell(tmp_path: Path) -> Iterator[Shell]:
-    opened = Shell(tmp_path)
+def programs() -> Path:
+    """Where the reader's programs are: those of the environment that the tests run in."""
+    return Path(sys.executable).parent
+
+
+@pytest.fixture
+def shell(tmp_path: Path, programs: Path) -> Iterator[Shell]:
+    opened = Shell(tmp_path, programs)
     try:
         yield opened
         opened.close()
@@ -141,8 +149,10 @@ def read_through(shell: Shell) -> Callable[[Path], int]:
     def read(path: Path) -> int:
         count = 0
         for block in blocks_of(path):
-            if block.language == "python" and block.argument:
-                (shell.folder / block.argument).write_text(block.content, encoding="utf-8")
+            if block.language in FILES and block.argument:
+                file = shell.folder / block.argument
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_text(block.content, encoding="utf-8")
             if block.language != "console" or block.argument:
                 continue
             for command, expected in typed(block.content):

@@ -14,7 +14,7 @@ import attrs
 import pytest
 from click.testing import CliRunner
 
-from worker_kernel import Capabilities, Plugins, Setting, errors, hookspecs
+from worker_kernel import Capabilities, LoopSpec, Plugins, PoolSpec, Setting, StepSpec, errors, hookspecs
 from worker_kernel.capabilities import OPTIONS
 from worker_kernel.cli.invocation import Invocation
 from worker_kernel.cli.main import BUILTINS
@@ -71,7 +71,17 @@ def test_each_example_implements_its_hook(hook: Callable[..., object]) -> None:
 
 @pytest.mark.parametrize(
     "record",
-    [hookspecs.TransportSpec, hookspecs.ResultStoreSpec, hookspecs.AutoscalePolicySpec, hookspecs.ControlCommandSpec],
+    [
+        PoolSpec,
+        StepSpec,
+        LoopSpec,
+        Setting,
+        hookspecs.TransportSpec,
+        hookspecs.ResultStoreSpec,
+        hookspecs.AutoscalePolicySpec,
+        hookspecs.ControlCommandSpec,
+        hookspecs.Start,
+    ],
 )
 def test_each_field_of_what_hooks_return_is_documented(record: type[attrs.AttrsInstance]) -> None:
     text = section(read("hooks.md"), record.__name__)

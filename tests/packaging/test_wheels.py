@@ -8,7 +8,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import tomllib
 import venv
 import zipfile
@@ -19,15 +18,13 @@ from typing import Any
 
 import attrs
 import pytest
+from tests.packaging.conftest import FOLDERS, ROOT, pip
 
-ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
-FOLDERS = [ROOT / "core", *sorted(path.parent for path in (ROOT / "plugins").glob("**/pyproject.toml"))]
 PLUGINS = {"hub": "worker-hub", "loops": "worker-loops", "solo": "worker-pool-solo", "sqlite": "worker-broker-sqlite"}
 PLUGINS |= {"gevent": "worker-pool-gevent", "eventlet": "worker-pool-eventlet"}
 PLUGINS |= {"threads": "worker-pool-threads", "redis": "worker-broker-redis", "autoscale": "worker-autoscale"}
 SHORT = ("worker-pool-eventlet", "worker-kernel[prefork]")
-PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input"]
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.xdist_group("packaging")]
 
@@ -74,17 +71,6 @@ def run(command: Sequence[str | Path], cwd: Path, **environment: str) -> subproc
     )
 
 
-def pip(*arguments: str | Path) -> None:
-    """Run pip with the environment of this process, which may say where the index is.
-
-    Raises:
-        AssertionError: pip failed; with what it said.
-    """
-    command = [*PIP, *map(str, arguments)]
-    result = subprocess.run(command, cwd="/", capture_output=True, text=True, check=False, timeout=240)
-    assert result.returncode == 0, f"pip failed (is a package index within reach?):\n{result.stdout}{result.stderr}"
-
-
 def metadata(wheel: Path) -> Message:
     with zipfile.ZipFile(wheel) as archive:
         (name,) = (one for one in archive.namelist() if one.endswith(".dist-info/METADATA"))
@@ -110,13 +96,6 @@ class Site:
         result = run([self.kernel, "list-plugins", "--json"], self.work)
         assert result.returncode == 0, result.stdout + result.stderr
         return {plugin["name"]: plugin["status"] for plugin in json.loads(result.stdout)["plugins"]}
-
-
-@pytest.fixture(scope="module")
-def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("wheels")
-    pip("wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", folder, *FOLDERS)
-    return folder
 
 
 def names_of(wheels: Path) -> set[str]:

@@ -102,7 +102,7 @@ if TYPE_CHECKING:
     from .leasing.transport import LeasingTransport
     from .limits import Limits, Run, ThreadRun
     from .localpool import LocalPool
-    from .loop import Consumer, Demand, Drive, LoopSpec, StopMode, StopRequest
+    from .loop import BrokerConnection, Consumer, Demand, Drive, LoopSpec, StopMode, StopRequest
     from .loopcalls import LoopCalls
     from .markings import ATTEMPTS_HEADER, QUARANTINE_HEADER, QUARANTINE_SUFFIX, QUARANTINED_AT_HEADER
     from .native import Native, NativeLock
@@ -241,6 +241,7 @@ _HOMES = {
     "Limits": ".limits",
     "Run": ".limits",
     "ThreadRun": ".limits",
+    "BrokerConnection": ".loop",
     "Consumer": ".loop",
     "Demand": ".loop",
     "Drive": ".loop",
@@ -328,6 +329,7 @@ __all__ = [
     "BlueprintName",
     "BootRecord",
     "Booted",
+    "BrokerConnection",
     "BrokerInfo",
     "BrokerUnavailable",
     "CancelHow",

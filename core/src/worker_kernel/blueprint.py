@@ -41,7 +41,7 @@ class Blueprint:
         self.name = name
         self._worker = worker
         taking: list[tuple[StepSpec, Step]] = []
-        disabled: dict[str, str] = {}
+        self._disabled: dict[str, str] = {}
         for spec in specs:
             if spec.blueprint is not name:
                 continue
@@ -49,10 +49,10 @@ class Blueprint:
             if self._enabled(spec, step):
                 taking.append((spec, step))
             else:
-                disabled.update(dict.fromkeys((spec.name, *spec.provides), _why_disabled(spec, step)))
+                self._disabled.update(dict.fromkeys((spec.name, *spec.provides), _why_disabled(spec, step)))
 
         def absent(wanted: str) -> str | None:
-            return disabled.get(wanted) or worker.plugins.why_absent(wanted)
+            return self._disabled.get(wanted) or worker.plugins.why_absent(wanted)
 
         self.resolved = resolve([spec for spec, _ in taking], install=worker.plugins.install_hint, absent=absent)
         self.order = self.resolved.names
@@ -131,6 +131,14 @@ class Blueprint:
     def component(self, name: str) -> object | None:
         """Return what step ``name`` created; None where it is absent, disabled, not created yet, or has nothing."""
         return self._components.get(name)
+
+    def step(self, name: str) -> Step | None:
+        """Return the step ``name``; None where it is absent or disabled."""
+        return self._steps.get(name)
+
+    def why_disabled(self, name: str) -> str | None:
+        """Return in words why step ``name`` takes no part; None where it does, or is absent."""
+        return self._disabled.get(name)
 
     def info(self) -> dict[str, Mapping[str, object]]:
         """Return what each step says of itself, in start order; a step that raises says what it raised."""

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
+
+if TYPE_CHECKING:
+    from .hub import Timers
 
 
 class StopMode(enum.IntEnum):
@@ -101,3 +104,20 @@ class Consumer(Protocol):
     def statistics(self) -> Mapping[str, object]:
         """Return counts for ``info``: requests held, running, settled by fate. Called on the loop's thread."""
         ...
+
+
+class BrokerConnection(Protocol):
+    """The component of the consumer blueprint's step ``connection``: one connection to the broker, until it is lost.
+
+    It is made in create and connected in start, so that a step which requires it may use it from its own start on, on
+    the loop's thread. Once it is lost the whole blueprint is terminated, and built anew for the next one.
+    """
+
+    connection: Any
+    """The ``kombu.Connection``."""
+    channel: Any
+    """Its channel, on which tasks are consumed; whoever consumes or publishes something else opens one of their own."""
+    timers: Timers
+    """Timers that end with the connection."""
+    alive: bool
+    """Whether it is in use: True until it is closed, or given up as lost."""

@@ -73,8 +73,13 @@ class StateStep(Step):
         if self._timers is not None:
             self._handle = self._timers.call_repeatedly(TICK, worker.status.tick)
         worker.status.watch(self._on_change)
-        self._thread = threading.Thread(target=self._run, name="worker-state", daemon=True)
-        self._thread.start()
+        thread = threading.Thread(target=self._run, name="worker-state", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:  # the system has none left; a step that did not start is not stopped
+            self.stop()
+            raise
+        self._thread = thread
 
     def stop(self) -> None:
         """Write that the worker is dead, and end the thread."""

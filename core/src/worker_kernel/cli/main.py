@@ -45,6 +45,10 @@ BUILTINS: Mapping[str, Builtin] = MappingProxyType(
             summary="Look at messages that were put aside, or send them again.",
         ),
         "list-plugins": Builtin(path="worker_kernel.cli.list_plugins:command", summary="Show what is installed."),
+        "new-plugin": Builtin(path="worker_kernel.cli.new_plugin:command", summary="Write a plugin to begin with."),
+        "check-plugin": Builtin(
+            path="worker_kernel.cli.check_plugin:command", summary="Hold an installed plugin to its promises."
+        ),
         "pools": Builtin(path="worker_kernel.cli.pools:command", summary="Compare the installed pools."),
         "graph": Builtin(path="worker_kernel.cli.graph:command", summary="Draw the boot order of the steps."),
         "settings": Builtin(path="worker_kernel.cli.settings:command", summary="Show each setting and its source."),

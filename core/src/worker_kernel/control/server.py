@@ -44,7 +44,21 @@ class ControlServer:
 
         Raises:
             OSError: the socket cannot be made; ``EADDRINUSE`` where another worker listens there.
+            RuntimeError: the system has no thread left.
         """
+        try:
+            self._listener = self._listen()
+            self._thread.start()
+        except (OSError, RuntimeError):
+            if self._listener is not None:  # there is no thread to be had
+                self.path.unlink(missing_ok=True)
+                self._listener.close()
+                self._listener = None
+            self._stop.close()
+            self._stopped.close()
+            raise
+
+    def _listen(self) -> socket.socket:
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             _remove_dead(self.path)
@@ -54,11 +68,8 @@ class ControlServer:
             listener.setblocking(False)
         except OSError:
             listener.close()
-            self._stop.close()
-            self._stopped.close()
             raise
-        self._listener = listener
-        self._thread.start()
+        return listener
 
     def stop(self) -> None:
         """Remove the socket, leave the clients, and wait for the threads to end. Idempotent."""

@@ -103,6 +103,7 @@ class Declared:
             "loops": tuple(sorted(loop.name for loop in self.loops)),
             "settings": tuple(sorted(setting.name for setting in self.settings)),
             "schemes": tuple(sorted(schemes)),
+            "policies": tuple(sorted(policy.name for policy in self.autoscale_policies)),
         }
 
 

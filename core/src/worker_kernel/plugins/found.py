@@ -82,7 +82,8 @@ class Found:
     remedy: str = ""
     """What to do about it, on one line; empty where there is nothing to do."""
     declares: Mapping[str, tuple[str, ...]] | None = None
-    """Once loaded: names by ``hooks``, ``pools``, ``steps``, ``loops``, ``settings``, ``schemes``; before: None."""
+    """Once loaded: names by ``hooks``, ``pools``, ``steps``, ``loops``, ``settings``, ``schemes``, ``policies``;
+    before: None."""
 
     @property
     def label(self) -> str:

@@ -26,9 +26,13 @@ if TYPE_CHECKING:
     from .hub_contract import HubContract as HubContract
     from .loop_contract import LoopContract as LoopContract
     from .on_hub import OnHub as OnHub
+    from .plugin_contract import PluginContract as PluginContract
+    from .policy_contract import PolicyContract as PolicyContract
+    from .policy_contract import a_load as a_load
     from .pool_contract import PoolContract as PoolContract
     from .promises import broken_promises as broken_promises
     from .recording import RecordingListener as RecordingListener
+    from .step_contract import StepContract as StepContract
 
 _HOMES = {
     "FakeAsyncioPool": ".fake_asyncio_pool",
@@ -39,8 +43,12 @@ _HOMES = {
     "HubContract": ".hub_contract",
     "LoopContract": ".loop_contract",
     "OnHub": ".on_hub",
+    "PluginContract": ".plugin_contract",
+    "PolicyContract": ".policy_contract",
     "PoolContract": ".pool_contract",
     "RecordingListener": ".recording",
+    "StepContract": ".step_contract",
+    "a_load": ".policy_contract",
     "broken_promises": ".promises",
 }
 
@@ -53,8 +61,12 @@ __all__ = [
     "HubContract",
     "LoopContract",
     "OnHub",
+    "PluginContract",
+    "PolicyContract",
     "PoolContract",
     "RecordingListener",
+    "StepContract",
+    "a_load",
     "broken_promises",
 ]
 

@@ -97,8 +97,12 @@ class FakePool(Pool):
     def start(self) -> None:
         """See `Pool.start`."""
         with self._changed:
-            for index in range(self._limit):
-                self._slots.append(self._new_slot(index))
+            try:
+                for index in range(self._limit):
+                    self._slots.append(self._new_slot(index))
+            except BaseException:
+                self._release()
+                raise
 
     def submit(self, job: Job) -> None:
         """See `Pool.submit`."""

@@ -83,8 +83,13 @@ def _scenario(
     body = stuck_task(kind, seconds, swallows=asked.swallows)
 
     def told(job: FakeJob) -> object:
-        tell("started")  # here: where jobs share a thread with us, we come to it too late
-        return body(job)
+        try:
+            tell("started")  # here: where jobs share a thread with us, we come to it too late
+            return body(job)
+        except BaseException as exc:
+            if exc not in job.caught:  # it came before the body was ready to note it
+                job.record("caught", exc)
+            raise
 
     stuck = _job(
         pool,

@@ -23,6 +23,7 @@ from .contract_jobs import JobPromises  # noqa: E402
 from .contract_limits import LimitPromises  # noqa: E402
 from .contract_model import ModelPromises  # noqa: E402
 from .contract_slots import SlotPromises  # noqa: E402
+from .overriding import overridden  # noqa: E402
 
 
 class PoolContract(
@@ -47,17 +48,7 @@ class PoolContract(
 
     def test_nothing_is_overridden(self) -> None:
         """A promise is not made easier: a known deviation is an override marked ``xfail(reason=...)``."""
-        promises = [name for name in dir(PoolContract) if name.startswith("test_")]
-        cls = type(self)
-        changed = []
-        for name in promises:
-            own = getattr(cls, name, None)
-            if own is getattr(PoolContract, name):
-                continue
-            marks = getattr(own, "pytestmark", [])
-            if not any(mark.name == "xfail" and mark.kwargs.get("reason") for mark in marks):
-                changed.append(name)
-        assert not changed, f"{cls.__name__} overrides or deletes {changed}; mark a deviation with xfail(reason=...)"
+        assert not (changed := overridden(type(self), PoolContract)), changed
 
     def test_the_capabilities_are_the_pool_s_own(self) -> None:
         """What is tested is what the class declares, and so what options are negotiated by."""

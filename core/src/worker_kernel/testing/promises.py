@@ -1,13 +1,15 @@
-"""Running a contract without pytest's runner: which promises does an implementation break?"""
+"""Running a contract without pytest's runner: which promises does an implementation keep, and which does it break?"""
 
 from __future__ import annotations
 
 import itertools
 import json
 import sys
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+import attrs
 import pytest
 
 ALONE = frozenset(
@@ -24,6 +26,28 @@ Case = tuple[str, Mapping[str, object]]
 """The name of a test and its parameters."""
 
 
+@attrs.frozen(kw_only=True)
+class Verdict:
+    """What has come out about one promise."""
+
+    test: str
+    """The name of the test."""
+    cases: int
+    """How many cases of it were run (>= 1)."""
+    why: str = ""
+    """What the last failing case said; empty: the promise is kept."""
+
+    @property
+    def promise(self) -> str:
+        """The test's name as the sentence that it is."""
+        return self.test.removeprefix("test_").replace("_s_", "'s ").replace("_", " ")
+
+    @property
+    def kept(self) -> bool:
+        """Whether every case succeeded."""
+        return not self.why
+
+
 def cases(contract: object) -> Iterator[Case]:
     """Yield every test of ``contract``, in the order of names, once for each combination of its parameters."""
     for name in sorted(name for name in dir(contract) if name.startswith("test_")):
@@ -33,8 +57,14 @@ def cases(contract: object) -> Iterator[Case]:
             yield name, dict(chosen)
 
 
-def broken_promises(contract: object, *, without: Collection[str] = (), side_by_side: int = 1) -> dict[str, str]:
-    """Run the tests of ``contract`` and return those that failed, with what the last failing case said.
+def verdicts(
+    contract: object,
+    *,
+    without: Collection[str] = (),
+    side_by_side: int = 1,
+    told: Callable[[str], object] = str,
+) -> list[Verdict]:
+    """Run the tests of ``contract`` and return a verdict on each, in the order of names.
 
     Marks other than ``parametrize`` are not honoured: a promise that is marked ``xfail`` counts as broken.
 
@@ -43,6 +73,7 @@ def broken_promises(contract: object, *, without: Collection[str] = (), side_by_
         without: names of tests to leave out.
         side_by_side: how many cases to run at a time (>= 1), in threads. They wait much and share nothing; those that
             look at the whole process run alone, after the others. Must be 1 for pools that want the main thread.
+        told: called with the name of a test after each of its cases, from any thread.
     """
     wanted = [case for case in cases(contract) if case[0] not in without]
     broken: dict[str, str] = {}
@@ -52,15 +83,27 @@ def broken_promises(contract: object, *, without: Collection[str] = (), side_by_
         try:
             getattr(contract, name)(**parameters)
         except (Exception, pytest.fail.Exception) as error:
-            broken[name] = f"{dict(parameters)}: {error}"
+            case_words = (
+                f"with {', '.join(f'{key}={value}' for key, value in parameters.items())}: " if parameters else ""
+            )
+            broken[name] = f"{case_words}{str(error) or repr(error)}"
+        told(name)
 
+    alone = wanted
     if side_by_side > 1:
         with ThreadPoolExecutor(side_by_side) as executor:
             list(executor.map(run, [case for case in wanted if case[0] not in ALONE]))
-        wanted = [case for case in wanted if case[0] in ALONE]
-    for case in wanted:
+        alone = [case for case in wanted if case[0] in ALONE]
+    for case in alone:
         run(case)
-    return dict(sorted(broken.items()))
+    counts = Counter(name for name, _ in wanted)
+    return [Verdict(test=name, cases=counts[name], why=broken.get(name, "")) for name in sorted(counts)]
+
+
+def broken_promises(contract: object, *, without: Collection[str] = (), side_by_side: int = 1) -> dict[str, str]:
+    """Return the tests of ``contract`` that failed, with what the last failing case said. See `verdicts`."""
+    found = verdicts(contract, without=without, side_by_side=side_by_side)
+    return {verdict.test: verdict.why for verdict in found if not verdict.kept}
 
 
 def main(arguments: Sequence[str]) -> None:

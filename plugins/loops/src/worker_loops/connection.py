@@ -242,8 +242,12 @@ class ConnectionStep(Step):
         """
         assert self._generation is not None  # noqa: S101  (create comes first)
         assert self._worker is not None  # noqa: S101
-        connect(self._generation.connection, self._worker)
-        self._generation.open()
+        try:
+            connect(self._generation.connection, self._worker)
+            self._generation.open()
+        except BaseException:
+            self._generation.collect()  # a step that did not start is not stopped
+            raise
         log.info("connected to %s", self._worker.broker.url)
 
     def stop(self) -> None:
