@@ -193,7 +193,9 @@ def test_on_the_hub_everything_is_called_by_the_hub_in_order_and_there_is_no_thr
         assert threading.active_count() == before
         while len(made) < 5:
             hub.run_once(PATIENCE)
-        assert [what for what, _ in made] == ["descriptor b'!'", "call 0", "call 1", "call 2", "timer"]
+        told = [what for what, _ in made]
+        told.remove("timer")  # it may be due by the time of the first turn, or not
+        assert told == ["descriptor b'!'", "call 0", "call 1", "call 2"]
         assert {thread for _, thread in made} == {threading.get_ident()}
         real.later(0.02, lambda: note("later"))
         real.later(0.01, lambda: note("sooner"))  # the hub has to come earlier than it meant to

@@ -115,6 +115,8 @@ def _scenario(
             pool.terminate()
         return None
     worker.wait_outcome("stuck")
+    if asked.zombie_budget == 0 and stage is None:
+        threading.Event().wait(asked.patience)  # one zombie is too many: the pool is about to end this process
     if asked.ending != "terminate":
         _next_job(pool, worker, stage)
         _late_end(pool, stuck, kind)
