@@ -27,7 +27,7 @@ class Asker:
         self._thread: threading.Thread | None = None
 
     def ask(self, queues: tuple[str, ...]) -> bool:
-        """Have what lies in ``queues`` told: None where the broker cannot be asked. False: the last one is not answered.
+        """Have what lies in ``queues`` told: None where the broker cannot be asked. False: one is not answered yet.
 
         One question at a time.
         """
