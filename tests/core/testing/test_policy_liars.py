@@ -51,8 +51,8 @@ class Ponders(Honest):
     caught_by = "test_it_does_not_keep_the_loop_waiting"
 
     def wanted(self, load: Load) -> int:
-        if load.now > 1000.0 and load.busy == 1 and load.depth == 0:
-            time.sleep(0.01)
+        if load.now == 1001.0 and load.busy == 1:
+            time.sleep(0.8)
         return super().wanted(load)
 
 

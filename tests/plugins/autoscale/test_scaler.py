@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -21,11 +22,17 @@ class Sized:
     def __init__(self, size: int) -> None:
         self.size = size
         self.history: list[int] = []
+        self.left = 1000
 
     def grow(self, n: int) -> None:
         assert n >= 1
-        self.size += n
+        self.size += min(n, self.left)
         self.history.append(n)
+        if n > self.left:
+            raise RuntimeError("the system has no thread left")
+
+    def statistics(self) -> Any:
+        return SimpleNamespace(limit=self.size)
 
     def shrink(self, n: int) -> None:
         assert n >= 1
@@ -116,6 +123,13 @@ def test_what_it_does_is_said_with_the_reason(scene: Scene, caplog: pytest.LogCa
         "scaling down 2 slot(s) to 1: no more were wanted for 10 s",
     ]
     assert dict(scene.scaler.moves) == {"up": 1, "down": 1}
+
+
+def test_where_the_system_has_no_more_to_give_the_size_is_what_there_is(scene: Scene, caplog: Any) -> None:
+    scene.pool.left = 2
+    assert scene.want(6) == 3
+    assert "the pool has 3 slot(s) and cannot grow further: the system has no thread left" in caplog.text
+    assert (scene.want(1), scene.want(1, after=KEEPALIVE)) == (3, 1)
 
 
 def test_new_bounds_hold_at_once(scene: Scene) -> None:

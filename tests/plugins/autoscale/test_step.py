@@ -61,10 +61,11 @@ class Answering:
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, ...]] = []
-        self.closed = False
+        self.closed = self.hangs = False
 
-    def ask(self, queues: tuple[str, ...]) -> None:
+    def ask(self, queues: tuple[str, ...]) -> bool:
         self.asked.append(queues)
+        return not self.hangs
 
     def close(self) -> None:
         self.closed = True
@@ -173,6 +174,17 @@ def test_a_broker_that_does_not_answer_stops_nothing(scene: Scene) -> None:
     scene.pass_time(1.0)
     scene.answer(None)
     assert scene.slots.limit == 2
+
+
+def test_nor_does_one_that_hangs(scene: Scene) -> None:
+    scene.slots.take()
+    scene.pass_time(1.0)
+    scene.asker.hangs = True
+    sizes = []
+    for _ in range(6):
+        scene.pass_time(1.0)
+        sizes.append(scene.slots.limit)
+    assert sizes == [1, 1, 1, 1, 2, 2]
 
 
 def test_once_a_stop_is_requested_the_size_stays_as_it_is(scene: Scene) -> None:

@@ -172,3 +172,33 @@ def test_no_job_is_lost_or_given_twice_and_no_child_has_more_than_it_may(
             assert sorted(everywhere) == list(range(1, scene.number + 1))
     finally:
         scene.close()
+
+
+@pytest.mark.parametrize(
+    ("strategy", "small", "large"), [("fair", 0, 0), ("adaptive", BATCH - 1, 0), ("fast", BATCH - 1, BATCH - 1)]
+)
+def test_a_child_likes_a_frame_full_of_small_jobs(strategy: str, small: int, large: int) -> None:
+    schedule = Schedule(strategy)
+    assert (schedule.backlog(SMALL / 2), schedule.backlog(SMALL)) == (small, large)
+
+
+def test_what_waits_behind_a_long_job_is_asked_back_also_while_others_are_busy_with_short_ones(played: Play) -> None:
+    scene = played(2, strategy="fast")
+    scene.submit(8)
+    long, brisk = scene.children
+    scene.turn(PATIENCE / 2)
+    brisk.finish(brisk.jobs[0])
+    scene.turn(PATIENCE)
+    scene.submit(1)
+    scene.turn()
+    assert len(brisk.told) == 0
+    assert [word for word, *_ in long.told] == [Word.TAKE_BACK]
+
+
+def test_where_every_child_is_at_a_long_job_nothing_is_asked_back(played: Play) -> None:
+    scene = played(2, strategy="fast")
+    scene.submit(8)
+    scene.turn(2 * PATIENCE)
+    scene.submit(1)
+    scene.turn()
+    assert [child.told for child in scene.children] == [[], []]

@@ -32,7 +32,7 @@ from .promises import verdicts
 from .step_bench import StepMaker, installed, make_worker, on_worker
 from .step_contract import StepContract
 
-SIDE_BY_SIDE = 8
+SIDE_BY_SIDE = 4
 """How many cases of a pool are run at a time: they mostly wait."""
 
 

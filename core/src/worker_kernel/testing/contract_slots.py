@@ -71,6 +71,12 @@ class SlotPromises(PoolMaker):
         bench.statistics_become(queued=0, running=0)
 
     @on_pool()
+    def test_the_backlog_that_it_likes_is_a_number_and_smaller_for_longer_runs(self, bench: Bench) -> None:
+        likes = [bench.pool.backlog(runtime) for runtime in (0.0, 0.001, 0.1, 60.0)]
+        assert all(type(one) is int and one >= 0 for one in likes)
+        assert likes == sorted(likes, reverse=True)
+
+    @on_pool()
     def test_statistics_count_what_was_done_and_what_failed(self, bench: Bench) -> None:
         for script in ({}, {"raises": {"call": ValueError()}}, {"raises": {"call": SystemExit()}}, {}):
             bench.outcome(bench.submit(**script))

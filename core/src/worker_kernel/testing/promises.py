@@ -72,14 +72,16 @@ def verdicts(
         contract: an instance of a subclass of one of the contracts.
         without: names of tests to leave out.
         side_by_side: how many cases to run at a time (>= 1), in threads. They wait much and share nothing; those that
-            look at the whole process run alone, after the others. Must be 1 for pools that want the main thread.
-        told: called with the name of a test after each of its cases, from any thread.
+            look at the whole process run alone, after the others, and so do once more those that failed: a machine that
+            is kept busy by the kit itself proves nothing. Must be 1 for pools that want the main thread.
+        told: called with the name of a test before each of its cases, from any thread.
     """
     wanted = [case for case in cases(contract) if case[0] not in without]
     broken: dict[str, str] = {}
 
-    def run(case: Case) -> None:
+    def run(case: Case) -> bool:
         name, parameters = case
+        told(name)
         try:
             getattr(contract, name)(**parameters)
         except (Exception, pytest.fail.Exception) as error:
@@ -87,13 +89,17 @@ def verdicts(
                 f"with {', '.join(f'{key}={value}' for key, value in parameters.items())}: " if parameters else ""
             )
             broken[name] = f"{case_words}{str(error) or repr(error)}"
-        told(name)
+            return False
+        return True
 
     alone = wanted
     if side_by_side > 1:
+        together = [case for case in wanted if case[0] not in ALONE]
         with ThreadPoolExecutor(side_by_side) as executor:
-            list(executor.map(run, [case for case in wanted if case[0] not in ALONE]))
-        alone = [case for case in wanted if case[0] in ALONE]
+            kept = list(executor.map(run, together))
+        alone = [case for case, well in zip(together, kept, strict=True) if not well]
+        alone += [case for case in wanted if case[0] in ALONE]
+        broken.clear()
     for case in alone:
         run(case)
     counts = Counter(name for name, _ in wanted)

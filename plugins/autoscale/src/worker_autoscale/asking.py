@@ -26,15 +26,19 @@ class Asker:
         self._busy = self._closed = False
         self._thread: threading.Thread | None = None
 
-    def ask(self, queues: tuple[str, ...]) -> None:
-        """Have what lies in ``queues`` told: None where the broker cannot be asked. One question at a time."""
+    def ask(self, queues: tuple[str, ...]) -> bool:
+        """Have what lies in ``queues`` told: None where the broker cannot be asked. False: one is not answered yet.
+
+        One question at a time.
+        """
         if self._busy or self._closed:
-            return
+            return False
         self._busy, self._queues = True, queues
         self._asked.set()
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="worker-autoscaler", daemon=True)
             self._thread.start()
+        return True
 
     def close(self, timeout: float = 2.0) -> None:
         """End the thread; one that is in the middle of a question is not waited for longer than ``timeout`` seconds."""

@@ -58,14 +58,23 @@ class Scaler:
             return 0
         if change > 0:
             log.info("scaling up %d slot(s) to %d: %s", change, size, why)
-            self._pool.grow(change)
             self._grown = now
+            size = self._grow(size)
         else:
             log.info("scaling down %d slot(s) to %d: %s", -change, size, why)
             self._pool.shrink(-change)
         self.moves["up" if change > 0 else "down"] += 1
-        self.size, self._less_since = size, None
+        change, self.size, self._less_since = size - self.size, size, None
         return change
+
+    def _grow(self, size: int) -> int:
+        """Make the pool larger; return how large it has become, should the system have no threads or processes left."""
+        try:
+            self._pool.grow(size - self.size)
+        except (RuntimeError, OSError) as exc:
+            size = self._pool.statistics().limit
+            log.error("the pool has %d slot(s) and cannot grow further: %s", size, exc)
+        return size
 
     def update(self, maximum: int | None, minimum: int | None, now: float) -> tuple[int, int]:
         """Change the bounds; a size that is beyond them is brought within at once. Returns ``(maximum, minimum)``.

@@ -29,6 +29,8 @@ log = logging.getLogger("worker_autoscale")
 
 INTERVAL = 1.0
 """Seconds between two looks at the load."""
+ANSWERS_WITHIN = 5.0
+"""Seconds after which a broker that does not answer is one that does not tell."""
 SOON = 0.2
 """Seconds after the last look before all slots becoming busy is a reason for one more."""
 
@@ -51,7 +53,7 @@ class Autoscaler:
         self._asker = Asker(self._connect, self._answered)
         self._every = min(INTERVAL, keepalive / 4)
         self._handle: TimerHandle | None = None
-        self._looked = float("-inf")
+        self._looked = self._asked = float("-inf")
         self._pending = False
         self._oldest: dict[str, tuple[object, float]] = {}
 
@@ -89,10 +91,16 @@ class Autoscaler:
         self._looked = self._worker.clock.monotonic()
         demand = consumer.demand()
         if self._worker.slots.free == 0 or demand.waiting:
-            self._asker.ask(demand.queues)
+            self._ask(consumer, demand.queues)
         else:
             self._oldest.clear()
             self._decide(consumer, depth=0, age=None)
+
+    def _ask(self, consumer: Consumer, queues: tuple[str, ...]) -> None:
+        if self._asker.ask(queues):
+            self._asked = self._looked
+        elif self._looked - self._asked >= ANSWERS_WITHIN:
+            self._decide(consumer, depth=None, age=None)
 
     def _connect(self) -> Any:
         return self._worker.app.connection().clone(heartbeat=0)  # nobody would send them
