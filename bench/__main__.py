@@ -6,6 +6,7 @@ import datetime as dt
 import importlib.util
 import math
 import shlex
+import signal
 import sys
 from pathlib import Path
 
@@ -64,6 +65,7 @@ def run(
     """Measure, and write down what was measured."""
     folder = out or RESULTS / f"{dt.datetime.now():%Y%m%d-%H%M%S}"  # noqa: DTZ005
     folder.mkdir(parents=True, exist_ok=True)
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # servers and workers are ended then, too
     running = Run(
         peers=peers_of(peers),
         quick=quick,
