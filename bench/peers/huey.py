@@ -36,7 +36,7 @@ PEER = Peer(
             name="greenlet",
             kind="greens",
             command=worker("greenlet"),
-            why=f"{WHY}; patched by gevent.monkey, which its consumer leaves to its user; connections for all greenlets",
+            why=f"{WHY}; patched by gevent.monkey, as its consumer does not; connections for all",
             cases=frozenset({"noop-redis", "io"}),
         ),
     ),
