@@ -17,7 +17,13 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
+import hypothesis
 import pytest
+
+hypothesis.settings.register_profile(
+    "loaded machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("loaded machine")  # how long an example takes says nothing about the program
 
 GRACE = 5.0  # seconds within which what a test has ended must be gone
 POLL = 0.01

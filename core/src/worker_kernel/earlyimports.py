@@ -12,7 +12,18 @@ from types import ModuleType
 PATCHABLE = ("_thread", "os", "queue", "select", "selectors", "socket", "ssl", "subprocess", "threading", "time")
 """The modules that green libraries patch in place."""
 BASELINE = frozenset(
-    {"_socket", "_thread", "functools", "importlib._bootstrap", "logging", "posix", "reprlib", "tempfile", "threading"}
+    {
+        "_socket",
+        "_thread",
+        "functools",
+        "importlib._bootstrap",
+        "logging",
+        "multiprocessing.context",  # what measures or debugs a process imports it; it switches nowhere while it uses it
+        "posix",
+        "reprlib",
+        "tempfile",
+        "threading",
+    }
 )
 """Modules of the standard library that keep such parts by their nature; recorded on CPython 3.11 to 3.13."""
 MEASURING = frozenset({"coverage"})

@@ -24,10 +24,13 @@ from . import frames
 from .body import Body
 from .configuration import Configuration
 from .context import Outgoing, Request, running_task
+from .envelope import parse
+from .execute import TaskJob
 from .message import Invocation, SendOptions, compose
 from .meta import header_text
 from .naming import find_origin, nearest, task_name
 from .replies import ReplyStore
+from .report import ReportJob
 from .results import AsyncResult, ResultStore
 from .task import Declaration, Task
 
@@ -294,20 +297,14 @@ class App:
 
     def parse(self, message: Any) -> Envelope:
         """See `Application.parse`."""
-        from .envelope import parse
-
         return parse(message, self._configured().zone)
 
     def job(self, envelope: Envelope, options: TaskOptions) -> Job:
         """See `Application.job`."""
-        from .execute import TaskJob
-
         return TaskJob(self, envelope, options)
 
     def report(self, envelope: Envelope, outcome: Outcome) -> Job:
         """See `Application.report`."""
-        from .report import ReportJob
-
         return ReportJob(self, envelope, outcome)
 
     def job_from_frame(self, frame: bytes) -> Job:

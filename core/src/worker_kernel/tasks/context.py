@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from contextvars import ContextVar
 from typing import Any
 
@@ -102,12 +101,17 @@ def running_task() -> Request | None:
     return running.job if running is not None else None
 
 
-@contextmanager
-def working_on(task: object, request: Request) -> Iterator[None]:
-    """Make ``request`` the one that ``task`` sees as its own, in this thread, greenlet or asyncio task."""
-    job = running_task() if request.called_directly else request
-    token = _current.set(Running(task=task, request=request, job=job))
-    try:
-        yield
-    finally:
-        _current.reset(token)
+class working_on:  # noqa: N801  (reads as what it does: with working_on(task, request))
+    """Makes ``request`` the one that ``task`` sees as its own, in this thread, greenlet or asyncio task."""
+
+    __slots__ = ("_running", "_token")
+
+    def __init__(self, task: object, request: Request) -> None:
+        job = running_task() if request.called_directly else request
+        self._running = Running(task=task, request=request, job=job)
+
+    def __enter__(self) -> None:
+        self._token = _current.set(self._running)
+
+    def __exit__(self, *_: object) -> None:
+        _current.reset(self._token)

@@ -101,6 +101,7 @@ def _parse(message: Any, zone: tzinfo) -> Envelope:
     properties = _mapping("properties", message.properties)
     _python_only(headers.get("lang"))
     hard, soft = _time_limits(headers.get("timelimit"))
+    redelivered = bool(delivery.get("redelivered") or headers.get("redelivered"))
     return Envelope(
         id=_name("id", headers),
         task=_name("task", headers),
@@ -114,20 +115,22 @@ def _parse(message: Any, zone: tzinfo) -> Envelope:
             "exchange": delivery.get("exchange"),
             "routing_key": delivery.get("routing_key"),
             "priority": properties.get("priority"),
-            "redelivered": _redelivered(headers, delivery),
+            "redelivered": redelivered,
         },
         retries=_count("retries", headers.get("retries")),
         eta=_moment("eta", headers.get("eta"), zone),
         expires=_moment("expires", headers.get("expires"), zone),
         soft_time_limit=soft,
         time_limit=hard,
-        redelivered=_redelivered(headers, delivery),
+        redelivered=redelivered,
         attempts=_attempts(message, headers),
         fence=_fence(message),
     )
 
 
 def _mapping(what: str, value: object) -> dict[str, Any]:
+    if type(value) is dict:
+        return value
     if value is None:
         return {}
     if not isinstance(value, Mapping):
@@ -194,10 +197,6 @@ def _limit(value: object) -> float | None:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
         raise MessageInvalid(f"its timelimit holds {value!r:.100}, not seconds")
     return float(value) or None  # as with Celery, 0 is no limit
-
-
-def _redelivered(headers: Mapping[str, Any], delivery: Mapping[str, Any]) -> bool:
-    return bool(delivery.get("redelivered") or headers.get("redelivered"))
 
 
 def _queue(message: Any, delivery: Mapping[str, Any]) -> str:

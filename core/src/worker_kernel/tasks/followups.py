@@ -32,6 +32,10 @@ class Followups:
         return self.part is not None or bool(self.callbacks.sizes or self.errbacks.sizes)
 
 
+NOTHING = Followups()
+"""What most messages ask for."""
+
+
 def read_followups(embed: Mapping[str, Any], headers: Mapping[str, Any], parent_id: str) -> Followups:
     """Read what a message asks for.
 
@@ -44,6 +48,8 @@ def read_followups(embed: Mapping[str, Any], headers: Mapping[str, Any], parent_
         UnsupportedOption: it asks for something that is not supported.
         MessageInvalid: it is malformed.
     """
+    if not any(embed.values()):
+        return NOTHING
     family = {"parent_id": parent_id, "root_id": header_text(headers, "root_id") or parent_id}
     dispatches = [unfold(item, family) for item in listed("callbacks", embed.get("callbacks"))]
     chain = listed("chain", embed.get("chain"))

@@ -15,7 +15,7 @@ from ..application import Envelope, Fence
 from ..errors import KernelBug
 from ..outcome import Failure, Outcome, OutcomeKind
 from .message import WireMessage
-from .meta import revived
+from .meta import TAGGED, revived
 
 _LENGTH = struct.Struct("!I")
 
@@ -29,6 +29,10 @@ class _Encoder(JSONEncoder):  # type: ignore[misc]  # kombu is untyped
             return repr(o)
 
 
+_encode = _Encoder().encode
+_IN_THE_HEADER = tuple(field.name for field in attrs.fields(Envelope) if field.name not in ("body", "fence"))
+
+
 def pack(envelope: Envelope, outcome: Outcome | None = None) -> bytes:
     """Return a frame: the length of the header (4 bytes, big-endian), the header, the body as it came.
 
@@ -36,12 +40,12 @@ def pack(envelope: Envelope, outcome: Outcome | None = None) -> bytes:
         envelope: the message.
         outcome: for a report, the fate.
     """
-    parts = attrs.asdict(envelope, filter=lambda field, _: field.name != "body")
-    text = isinstance(envelope.body, str)
-    head: dict[str, Any] = {"envelope": parts, "text": text}
+    parts = {name: getattr(envelope, name) for name in _IN_THE_HEADER}
+    parts["fence"] = None if envelope.fence is None else (envelope.fence.authority, envelope.fence.token)
+    head: dict[str, Any] = {"envelope": parts, "text": isinstance(envelope.body, str)}
     if outcome is not None:
         head["outcome"] = attrs.asdict(outcome)
-    header = json.dumps(head, cls=_Encoder).encode("ascii")
+    header = _encode(head).encode("ascii")
     body = envelope.body.encode("utf-8", "surrogatepass") if isinstance(envelope.body, str) else bytes(envelope.body)
     return b"".join((_LENGTH.pack(len(header)), header, body))
 
@@ -55,9 +59,11 @@ def unpack(frame: bytes) -> tuple[Envelope, Outcome | None]:
     try:
         (length,) = _LENGTH.unpack_from(frame)
         end = _LENGTH.size + length
-        head = json.loads(frame[_LENGTH.size : end])
+        header = frame[_LENGTH.size : end].decode("ascii")
+        head = json.loads(header)
         body: bytes | str = frame[end:].decode("utf-8", "surrogatepass") if head["text"] else frame[end:]
-        return _envelope(head["envelope"], body), _outcome(head.get("outcome"))
+        parts: Any = revived(head["envelope"]) if TAGGED in header else head["envelope"]
+        return _envelope(parts, body), _outcome(head.get("outcome"))
     except (ValueError, KeyError, TypeError, struct.error) as exc:
         raise KernelBug(f"a frame of {len(frame)} bytes cannot be read: {exc}") from exc
 
@@ -76,13 +82,12 @@ def copy_of(envelope: Envelope) -> WireMessage:
     )
 
 
-def _envelope(parts: Mapping[str, Any], body: bytes | str) -> Envelope:
-    fields: dict[str, Any] = {name: revived(value) for name, value in parts.items()}
+def _envelope(fields: Mapping[str, Any], body: bytes | str) -> Envelope:
     for name in ("eta", "expires"):
         if not isinstance(fields[name], (datetime, type(None))):
             raise TypeError(f"{name} is {fields[name]!r}")
-    fence = fields.pop("fence")
-    return Envelope(body=body, fence=Fence(**fence) if fence else None, **fields)
+    fence = fields["fence"]
+    return Envelope(**{**fields, "body": body, "fence": fence and Fence(authority=fence[0], token=fence[1])})
 
 
 def _outcome(parts: Mapping[str, Any] | None) -> Outcome | None:

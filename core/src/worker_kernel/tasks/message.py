@@ -289,6 +289,8 @@ def encode(value: object, serializer: str, what: str) -> tuple[bytes, str, str]:
 
 def short_repr(value: object) -> str:
     """Return a ``repr`` of at most `REPR_LIMIT` characters. Never raises, and is quick also for large values."""
+    if value is None or type(value) in (bool, float):
+        return repr(value)
     shorten = reprlib.Repr()
     shorten.maxlevel = 4
     shorten.maxstring = shorten.maxother = shorten.maxlong = REPR_LIMIT

@@ -25,6 +25,9 @@ READY_STATES = frozenset({SUCCESS, FAILURE, REVOKED})
 EXCEPTION_STATES = frozenset({RETRY, FAILURE, REVOKED})
 """The result is an exception."""
 
+TAGGED = '"__type__"'
+"""Is in JSON that holds one of kombu's tagged objects (a date, a UUID, ...): what is without it need not be revived."""
+
 Meta = dict[str, Any]
 """Celery's record of one task: ``task_id``, ``status``, ``result``, ``traceback``, ``children``, ``date_done``, and
 ``group_id`` and ``parent_id`` where the task has them."""

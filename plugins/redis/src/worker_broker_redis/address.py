@@ -79,9 +79,11 @@ class Address:
     socket_connect_timeout: float = DEFAULT_TIMEOUT
     """Seconds that connecting may take; above 0, finite."""
 
-    @property
-    def authority(self) -> str:
-        """The database by a name without secrets: equal for broker and result store in one database."""
+    authority: str = attrs.field(init=False)
+    """The database by a name without secrets: equal for broker and result store in one database."""
+
+    @authority.default
+    def _without_secrets(self) -> str:
         place = self.path or ",".join(f"{host}:{port}" for host, port in self.hosts[:1])
         return f"redis://{self.master_name or place}/{self.db}"
 

@@ -15,6 +15,9 @@ from .queues import SEPARATOR, redelivered
 if TYPE_CHECKING:
     from .queues import Delivery
 
+TYPED = b'"__type__"'
+"""What JSON has in it that holds one of kombu's typed values (a date, a UUID, ...)."""
+
 
 def unpack(delivery: Delivery, authority: str, holder: str) -> dict[str, Any]:
     """Build what a `LeasedMessage` takes from a delivery.
@@ -23,7 +26,8 @@ def unpack(delivery: Delivery, authority: str, holder: str) -> dict[str, Any]:
         ValueError: the envelope is damaged.
     """
     try:
-        payload = loads(delivery.raw)
+        # kombu's reading looks at every mapping for its typed values, which few messages have.
+        payload = loads(delivery.raw) if TYPED in delivery.raw else json.loads(delivery.raw.decode("utf-8"))
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
     except (TypeError, LookupError, AttributeError) as error:  # of kombu's typed values

@@ -58,7 +58,9 @@ for i = #due, 1, -1 do -- the one that is due first is taken first: it is pushed
   redis.call('ZREM', delayed, due[i])
 end
 
+-- What is recorded of those that are taken goes into each key with one command for all of them.
 local taken, damaged = {}, {}
+local values, scores, identities, processes = {}, {}, {}, {}
 local function take(position, raw)
   local queue = ARGV[position + names]
   local sound, message = pcall(cjson.decode, raw)
@@ -72,12 +74,13 @@ local function take(position, raw)
     return
   end
   local identity = queue .. '\\6\\22' .. tag
-  local delivery = ARGV[4] .. tostring(#taken + 1)
-  redis.call('HSET', unacked, delivery, '[' .. raw .. ', "", ' .. cjson.encode(queue) .. ']')
-  redis.call('ZADD', index, now + lease, delivery)
-  redis.call('HSET', held, delivery, identity)
-  redis.call('HSET', holders, identity, ARGV[6])
-  taken[#taken + 1] = {delivery, position - 2, raw, identity, redis.call('HINCRBY', attempts, identity, 1)}
+  local n = #taken
+  local delivery, key, value = ARGV[4] .. tostring(n + 1), 2 * n + 1, 2 * n + 2
+  values[key], values[value] = delivery, '[' .. raw .. ', "", ' .. cjson.encode(queue) .. ']'
+  scores[key], scores[value] = now + lease, delivery
+  identities[key], identities[value] = delivery, identity
+  processes[key], processes[value] = identity, ARGV[6]
+  taken[n + 1] = {delivery, position - 2, raw, identity, redis.call('HINCRBY', attempts, identity, 1)}
 end
 
 -- As kombu orders them: by priority, and within one each queue in its turn.
@@ -100,6 +103,10 @@ while first <= #KEYS and #taken < limit do
 end
 
 if #taken > 0 then
+  redis.call('HSET', unacked, unpack(values))
+  redis.call('ZADD', index, unpack(scores))
+  redis.call('HSET', held, unpack(identities))
+  redis.call('HSET', holders, unpack(processes))
   redis.call('SET', owner, ARGV[1], 'PX', math.ceil(lease * 1000))
   redis.call('SADD', owners, ARGV[1])
 end
@@ -114,20 +121,21 @@ return {taken, waiting, soonest and tostring(soonest - now) or '', damaged}
 
 SETTLE = Script("""
 -- Remove messages for good; return the tags that came too late.
--- KEYS: unacked, unacked_index, held, attempts, holders   ARGV: tags
-local late = {}
-for _, tag in ipairs(ARGV) do
-  local identity = redis.call('HGET', KEYS[3], tag)
-  redis.call('HDEL', KEYS[3], tag)
-  if redis.call('HDEL', KEYS[1], tag) == 1 then
-    redis.call('ZREM', KEYS[2], tag)
-    if identity then
-      redis.call('HDEL', KEYS[4], identity)
-      redis.call('HDEL', KEYS[5], identity)
-    end
-  else
+-- KEYS: unacked, unacked_index, held, attempts, holders   ARGV: tags, at most some thousand
+local identities, late = {}, {}
+for position, identity in ipairs(redis.call('HMGET', KEYS[3], unpack(ARGV))) do
+  local tag = ARGV[position]
+  if redis.call('HDEL', KEYS[1], tag) == 0 then
     late[#late + 1] = tag
+  elseif identity then
+    identities[#identities + 1] = identity
   end
+end
+redis.call('ZREM', KEYS[2], unpack(ARGV))
+redis.call('HDEL', KEYS[3], unpack(ARGV))
+if #identities > 0 then
+  redis.call('HDEL', KEYS[4], unpack(identities))
+  redis.call('HDEL', KEYS[5], unpack(identities))
 end
 return late
 """)

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("worker_broker_redis")
 
+SETTLED_AT_ONCE = 1000
+"""Messages; a script takes some thousand arguments at most."""
 UNWATCHED = 1.0
 """Seconds after which a sleeping consumer looks where the server tells no changes."""
 
@@ -240,13 +242,14 @@ class Transport(LeasingTransport):
     # -- one turn ---------------------------------------------------------------------------------------------------
 
     def flush(self) -> None:
-        """Tell the server what was settled, in one step. A late settlement is refused with a warning."""
+        """Tell the server what was settled, in as few steps as can be. A late settlement is refused with a warning."""
         if not self._settled or self._after_fork():
             return
-        settled = list(self._settled)
-        late = self.queues.settle(self.link, [delivery.tag for delivery in settled])
-        del self._settled[: len(settled)]
-        self.refused([delivery for delivery in settled if delivery.tag in late], "settlement")
+        while settled := self._settled[:SETTLED_AT_ONCE]:
+            late = self.queues.settle(self.link, [delivery.tag for delivery in settled])
+            del self._settled[: len(settled)]
+            if late:
+                self.refused([delivery for delivery in settled if delivery.tag in late], "settlement")
 
     def renew(self) -> None:
         """Renew the lease of all that is held. What has passed into other hands is logged, once."""
