@@ -21,7 +21,7 @@ def worker(kind: str) -> Callable[[Setup], list[str]]:
 WHY = "no periodic tasks, no results, no log"
 PEER = Peer(
     name="huey",
-    requires=("huey", "redis", "gevent"),
+    requires=("huey", "redis", "gevent", "hiredis"),
     modes=(
         Mode(
             name="process",
