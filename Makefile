@@ -77,7 +77,7 @@ docs: $(VENV)/ready-dev
 	@$(BIN)/python docs/check_links.py
 
 clean:
-	rm -rf .venv .venv-3.* .coverage .coverage.* .mypy_cache .ruff_cache .hypothesis .import_linter_cache build dist
+	rm -rf .venv .venv-3.* bench/.peers .coverage .coverage.* .mypy_cache .ruff_cache .hypothesis .import_linter_cache build dist
 
 # What a worker needs.
 $(VENV)/ready-run: $(METADATA)

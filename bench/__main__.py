@@ -6,6 +6,7 @@ import datetime as dt
 import importlib.util
 import math
 import shlex
+import signal
 import sys
 from pathlib import Path
 
@@ -64,6 +65,7 @@ def run(
     """Measure, and write down what was measured."""
     folder = out or RESULTS / f"{dt.datetime.now():%Y%m%d-%H%M%S}"  # noqa: DTZ005
     folder.mkdir(parents=True, exist_ok=True)
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # servers and workers are ended then, too
     running = Run(
         peers=peers_of(peers),
         quick=quick,
@@ -96,14 +98,11 @@ def plot(results: Results, folder: Path) -> None:
 
 
 @main.command()
-@click.argument(
-    "files", metavar="RESULTS.json...", type=click.Path(path_type=Path, exists=True), nargs=-1, required=True
-)
+@click.argument("file", metavar="RESULTS.json", type=click.Path(path_type=Path, exists=True))
 @click.option("--page", type=click.Path(path_type=Path), default=Path("docs/performance.md"), show_default=True)
-def document(files: tuple[Path, ...], page: Path) -> None:
-    """Write the page on performance from one run, and its plots beside it."""
-    results = Results.read(files[0])
-    page.write_text(written(results), encoding="utf-8")
+def document(file: Path, page: Path) -> None:
+    """Write the page on performance from a run."""
+    page.write_text(written(Results.read(file)), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from bench.peers import Peer
 FOLDER = Path(__file__).parent / ".peers"
 NEWER = ("python3.14", "python3.13", "python3.12")
 INSTALLING = 600.0  # seconds
-BENEATH = {"billiard", "gevent", "kombu", "redis"}
+BENEATH = {"billiard", "gevent", "hiredis", "kombu", "redis"}
 LISTING = """
 import importlib.metadata, json, platform
 found = {one.metadata["Name"].lower(): one.version for one in importlib.metadata.distributions()}

@@ -17,7 +17,8 @@ import time
 from pathlib import Path
 
 FOLDER = "BENCH_RECORDS"  # the environment variable that names the folder of the files
-RECORD = struct.Struct("<qq")
+RECORD = struct.Struct("@qq")  # native: each number is written at once, the end after the begin
+NUMBER = struct.Struct("@q")
 CAPACITY = 2_000_000  # records of one process; the file is sparse, so that unused ones cost nothing
 SUFFIX = ".records"
 
@@ -84,8 +85,10 @@ class Reader:
 
     def _read(self, memory: mmap.mmap, place: int) -> int:
         while place < len(memory):
-            begun, ended = RECORD.unpack_from(memory, place)
-            if not ended:
+            # In this order, and both: what another process is writing just now is left for the next look.
+            (ended,) = NUMBER.unpack_from(memory, place + NUMBER.size)
+            (begun,) = NUMBER.unpack_from(memory, place)
+            if not (begun and ended):
                 break
             self.records.append((begun, ended))
             place += RECORD.size

@@ -10,6 +10,7 @@ from bench.results import Entry, Results
 from bench.targets import FASTEST, TARGETS, compared, opponent
 
 CELERY = "celery"
+BUSY = 3.0  # load average for each core
 EXTRAS = {
     "main_us": "CPU main, µs/task",
     "children_us": "CPU others, µs/task",
@@ -109,6 +110,7 @@ def about(results: Results) -> list[str]:
     lines = [
         f"Measured on {results.date} with `{results.command}`, on {where}. Load average after each case: {load}.",
         "",
+        *busy(results),
         f"Figures are medians over {span(rounds)}, in which all took turns. Versions:",
         "",
     ]
@@ -117,6 +119,13 @@ def about(results: Results) -> list[str]:
         for name, told in results.versions.items()
     ]
     return [*lines, ""]
+
+
+def busy(results: Results) -> list[str]:
+    """A warning, where the machine had more to do than this bench gives it: some two processes for each core."""
+    if max(results.load, default=0.0) <= BUSY * int(results.machine["cores"]):
+        return []
+    return ["**Others used this machine meanwhile:** single figures are far too low, and ratios mean little.", ""]
 
 
 def span(numbers: Iterable[int]) -> str:

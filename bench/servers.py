@@ -35,7 +35,11 @@ class Redis:
             self._port = int(probe.getsockname()[1])
         options = ["--bind", HOST, "--port", str(self._port), "--save", "", "--appendonly", "no"]
         self._process = subprocess.Popen(
-            [program, *options], stdout=subprocess.DEVNULL, cwd=tempfile.gettempdir(), start_new_session=True
+            [program, *options],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            cwd=tempfile.gettempdir(),
+            start_new_session=True,
         )
         self.url = f"redis://{HOST}:{self._port}/0"
         self.client = redis.Redis.from_url(self.url)

@@ -23,7 +23,7 @@ def worker(pool: str) -> Callable[[Setup], list[str]]:
 
 PEER = Peer(
     name="celery",
-    requires=("celery[redis]", "gevent"),
+    requires=("celery[redis]", "gevent", "hiredis"),
     modes=(
         Mode(
             name="prefork",

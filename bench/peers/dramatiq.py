@@ -20,7 +20,7 @@ def worker(program: str, threads: int | None = None) -> Callable[[Setup], list[s
 
 PEER = Peer(
     name="dramatiq",
-    requires=("dramatiq[redis,rabbitmq]", "gevent"),
+    requires=("dramatiq[redis,rabbitmq]", "gevent", "hiredis"),
     modes=(
         Mode(
             name="2x8",

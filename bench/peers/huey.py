@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from bench.peers import Mode, Peer, Setup, broker, inside, queues
+from bench.peers import Mode, Peer, Setup, broker, inside, queues, slots
+
+PATCHED = ("-m", "gevent.monkey", "--module", "huey.bin.huey_consumer")
 
 
 def worker(kind: str) -> Callable[[Setup], list[str]]:
     def command(setup: Setup) -> list[str]:
         options = ["-k", kind, "-w", str(setup.slots), "--no-periodic", "--quiet"]
-        return [f"{setup.bin}/huey_consumer", "bench.peers.huey.app", *options]
+        program = [f"{setup.bin}/python", *PATCHED] if kind == "greenlet" else [f"{setup.bin}/huey_consumer"]
+        return [*program, "bench.peers.huey.app", *options]
 
     return command
 
@@ -18,7 +21,7 @@ def worker(kind: str) -> Callable[[Setup], list[str]]:
 WHY = "no periodic tasks, no results, no log"
 PEER = Peer(
     name="huey",
-    requires=("huey", "redis", "gevent"),
+    requires=("huey", "redis", "gevent", "hiredis"),
     modes=(
         Mode(
             name="process",
@@ -30,7 +33,11 @@ PEER = Peer(
         ),
         Mode(name="thread", kind="threads", command=worker("thread"), why=WHY, cases=frozenset({"noop-redis"})),
         Mode(
-            name="greenlet", kind="greens", command=worker("greenlet"), why=WHY, cases=frozenset({"noop-redis", "io"})
+            name="greenlet",
+            kind="greens",
+            command=worker("greenlet"),
+            why=f"{WHY}; patched by gevent.monkey, as its consumer does not; connections for all",
+            cases=frozenset({"noop-redis", "io"}),
         ),
     ),
     left_out={"noop-rabbitmq": "has no RabbitMQ broker"},
@@ -38,13 +45,15 @@ PEER = Peer(
 
 if inside("huey"):
     from huey import RedisHuey, SqliteHuey
+    from redis import ConnectionPool
 
     from bench import work
 
     if broker().startswith("sqlite"):
         app = SqliteHuey(queues()[0], filename=broker().removeprefix("sqlite:///"), results=False)
     else:
-        app = RedisHuey(queues()[0], url=broker(), results=False)
+        pool = ConnectionPool.from_url(broker(), max_connections=2 * slots() + 10)
+        app = RedisHuey(queues()[0], connection_pool=pool, results=False)
     tasks = {name: app.task(name=name)(getattr(work, name)) for name in ("noop", "io", "cpu", "stamp")}
 
     def send(task: str, arguments: Iterable[tuple[int, ...]]) -> None:

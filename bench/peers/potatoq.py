@@ -18,7 +18,7 @@ def worker(threads: bool) -> Callable[[Setup], list[str]]:
 
 PEER = Peer(
     name="potatoq",
-    requires=("potatoq[redis,rabbitmq]",),
+    requires=("potatoq[redis,rabbitmq]", "hiredis"),
     prereleases=True,
     modes=(
         Mode(

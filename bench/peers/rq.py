@@ -15,7 +15,7 @@ def command(setup: Setup) -> list[str]:
 
 PEER = Peer(
     name="rq",
-    requires=("rq",),
+    requires=("rq", "hiredis"),
     modes=(
         Mode(
             name="pool",

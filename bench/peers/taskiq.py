@@ -20,7 +20,7 @@ def worker(*options: str) -> Callable[[Setup], list[str]]:
 WHY = "2 workers, --no-parse, orjson, uvloop: what its documentation has on speed"
 PEER = Peer(
     name="taskiq",
-    requires=("taskiq", "taskiq-redis", "taskiq-aio-pika", "uvloop", "orjson"),
+    requires=("taskiq", "taskiq-redis", "taskiq-aio-pika", "uvloop", "orjson", "hiredis"),
     modes=(
         Mode(
             name="list",

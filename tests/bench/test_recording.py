@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from bench.recording import FOLDER, Reader, Recorder, now
+from bench.recording import FOLDER, RECORD, Reader, Recorder, now
 
 ROOT = Path(__file__).parents[2]
 
@@ -37,6 +37,18 @@ def test_a_look_reads_only_what_is_new(tmp_path: Path, reader: Reader) -> None:
         recorder.record(count)
         assert reader.look() == count
     assert [begun for begun, _ in reader.records] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("half", [(1, 0), (0, 1)])
+def test_a_record_that_is_being_written_is_left_for_the_next_look(
+    tmp_path: Path, reader: Reader, half: tuple[int, int]
+) -> None:
+    file = tmp_path / "1.records"
+    file.write_bytes(RECORD.pack(1, 1) + RECORD.pack(*half))
+    assert reader.look() == 1
+    with file.open("r+b") as writing:
+        writing.write(RECORD.pack(1, 1) * 2)
+    assert reader.look() == 2
 
 
 def test_threads_do_not_write_over_each_other(tmp_path: Path, reader: Reader) -> None:

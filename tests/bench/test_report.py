@@ -67,6 +67,13 @@ def test_where_less_is_better_half_as_much_is_twice_as_good() -> None:
     assert ratio(5.0, None, NOOP) == ""
 
 
+@pytest.mark.parametrize(("load", "warned"), [(5.9, False), (6.1, True)])
+def test_a_run_on_a_busy_machine_says_so(load: float, warned: bool) -> None:
+    run = results(noop_redis=RACE)
+    run.load.append(load)
+    assert ("Others used this machine" in report(run)) is warned
+
+
 @pytest.mark.parametrize(("value", "told"), [(None, ""), (0.12345, "0.123"), (99.4, "99.4"), (12345.6, "12,346")])
 def test_numbers_have_three_digits_that_count(value: float | None, told: str) -> None:
     assert number(value) == told

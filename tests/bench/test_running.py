@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from bench.__main__ import command as told
 from bench.cases import Amount, Case
 from bench.cases.case import Figures
 from bench.contender import Contender, Failed
@@ -92,6 +93,10 @@ def test_a_server_that_is_missing_is_the_reason(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("PATH", "")
     entry = run_of(peer("x", "1")).execute([case(failing, broker="redis")], "bench").cases["one"]["x 1"]
     assert entry.reason == "redis-server is not installed"
+
+
+def test_a_run_is_told_by_what_repeats_it_wherever_its_results_went() -> None:
+    assert told(["run", "--out", "somewhere", "--quick", "--out=else"]) == "python -m bench run --quick"
 
 
 def test_results_survive_being_written_and_read(tmp_path: Path) -> None:
