@@ -172,6 +172,7 @@ def test_a_cycle_ends_it_with_the_path(monkeypatch: pytest.MonkeyPatch) -> None:
     assert isinstance(CliRunner().invoke(command, [], obj=Invocation()).exception, StepCycle)
 
 
+@pytest.mark.timeout(300)
 def test_the_order_is_the_same_for_20_hash_seeds(tmp_path: Path) -> None:
     printed = set()
     for seed in range(20):

@@ -52,6 +52,10 @@ class RedisChannel(LeasingChannel, kombu_redis.Channel):  # type: ignore[misc]  
     log = log
     keyprefix_fanout: str
 
+    def __init__(self, connection: Any, **kwargs: Any) -> None:
+        self._keys: dict[tuple[str, int], str] = {}
+        super().__init__(connection, **kwargs)
+
     # -- kombu's connections ------------------------------------------------------------------------------------------
 
     def _get_pool(self, asynchronous: bool = False) -> Any:
@@ -98,11 +102,18 @@ class RedisChannel(LeasingChannel, kombu_redis.Channel):  # type: ignore[misc]  
     def lists(self) -> list[tuple[str, str]]:
         """Queue and key of every list that is consumed from, the most urgent first, as kombu orders them."""
         queues = self._queue_cycle.consume(len(self.active_queues))
-        return [(queue, self.key(queue, step)) for step in self.priority_steps for queue in queues]
+        return [(queue, self._key(queue, step)) for step in self.priority_steps for queue in queues]
 
     def key(self, queue: str, priority: int = 0) -> str:
         """The key of the list of a queue's messages of a priority."""
         return f"{self.global_keyprefix}{self._q_for_pri(queue, priority)}"
+
+    def _key(self, queue: str, priority: int) -> str:
+        """As `key`, for those that are asked for with each fetch."""
+        found = self._keys.get((queue, priority))
+        if found is None:
+            found = self._keys[queue, priority] = self.key(queue, priority)
+        return found
 
     def fetched(self, deliveries: Iterable[Delivery]) -> None:
         """Give the next queue its turn, and keep expiring queues."""

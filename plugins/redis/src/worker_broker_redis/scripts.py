@@ -83,21 +83,25 @@ local function take(position, raw)
   taken[n + 1] = {delivery, position - 2, raw, identity, redis.call('HINCRBY', attempts, identity, 1)}
 end
 
--- As kombu orders them: by priority, and within one each queue in its turn.
+-- As kombu orders them: by priority, and within one each queue in its turn, until it is empty.
 local first = 2
 while first <= #KEYS and #taken < limit do
-  local found = true
-  while found do
-    found = false
-    for position = first, first + width - 1 do
+  local live = {}
+  for position = first, first + width - 1 do
+    live[#live + 1] = position
+  end
+  while #live > 0 and #taken < limit and #damaged < 100 do
+    local left = {}
+    for _, position in ipairs(live) do
       if #taken < limit and #damaged < 100 then
         local raw = redis.call('RPOP', KEYS[position])
         if raw then
-          found = true
+          left[#left + 1] = position
           take(position, raw)
         end
       end
     end
+    live = left
   end
   first = first + width
 end
