@@ -15,6 +15,7 @@ import pytest
 
 import worker_kernel
 from worker_kernel import errors, hookspecs
+from worker_kernel.homes import HOMES
 
 ROOT = Path(__file__).parents[2]
 SOURCES = [ROOT / "core" / "src", *sorted((ROOT / "plugins").glob("**/src"))]
@@ -102,7 +103,7 @@ def test_the_three_tables_of_the_kernel_say_the_same() -> None:
         if isinstance(one, ast.ImportFrom)
         for alias in one.names
     }
-    lazy = {f"{home}:{name}" for name, home in vars(worker_kernel)["_HOMES"].items()}
+    lazy = {f"{home}:{name}" for name, home in HOMES.items()}
     assert typed == lazy
     assert {one.partition(":")[2] for one in lazy} == set(worker_kernel.__all__)
 

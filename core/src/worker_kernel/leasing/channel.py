@@ -33,6 +33,8 @@ class LeasedQoS:
         self.channel = channel
         self.prefetch_count = prefetch_count
         """At most so many unsettled messages; 0: no limit."""
+        self.patience = 1
+        """Messages that are worth a fetch, or a flush; fewer are fetched where no more are allowed."""
         self.held: dict[str, Any] = {}
         """Unsettled deliveries by tag, oldest first, from the moment they are fetched."""
         self.lost: set[str] = set()
@@ -41,6 +43,11 @@ class LeasedQoS:
     def can_consume(self) -> bool:
         """Whether there is room for one more."""
         return not self.prefetch_count or len(self.held) < self.prefetch_count
+
+    def is_hungry(self) -> bool:
+        """Whether there is room for as many as are worth a fetch."""
+        room = self.can_consume_max_estimate()
+        return room is None or room >= min(self.patience, self.prefetch_count)
 
     def can_consume_max_estimate(self) -> int | None:
         """Room in messages; None: no limit."""
@@ -121,6 +128,15 @@ class LeasingChannel(ABC):
     def basic_qos(self, prefetch_size: int = 0, prefetch_count: int = 0, apply_global: bool = False) -> None:
         """Limit what this channel may hold to `prefetch_count` messages; 0: no limit."""
         self.qos.prefetch_count = prefetch_count
+        self.connection.expect_more()
+
+    def exchange_by(self, messages: int) -> None:
+        """Fetch, and flush what was settled, for `messages` (1 or more) at a time rather than one by one.
+
+        For who has enough messages to go on with. What was settled is flushed after `LeasingTransport.TOGETHER` seconds
+        all the same.
+        """
+        self.qos.patience = messages
         self.connection.expect_more()
 
     def basic_get(self, queue: str, no_ack: bool = False, **_: Any) -> LeasedMessage | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import socket
 import time
@@ -30,6 +31,8 @@ class LeasingTransport(virtual.Transport, ABC):  # type: ignore[misc]  # kombu i
     """At most so many messages per fetch."""
     SAFETY_NET = 5.0
     """Seconds after which a sleeping consumer looks anyway: whoever should have woken it may have died before."""
+    TOGETHER = 0.01
+    """Seconds for which what was settled may wait for more, on channels that exchange several messages at a time."""
     RENEWALS = 3
     """Renewals per lease."""
     log = logging.getLogger("worker_kernel.leasing")
@@ -41,6 +44,7 @@ class LeasingTransport(virtual.Transport, ABC):  # type: ignore[misc]  # kombu i
     def __init__(self, client: Any, **kwargs: Any) -> None:
         super().__init__(client, **kwargs)
         self._settled: list[Any] = []
+        self._flush_by = 0.0  # monotonic; when what was settled is flushed at the latest
         self._inbox: deque[tuple[Any, Any]] = deque()
         self._more = True  # whether a fetch might bring something
         self._next_look = 0.0  # monotonic; when to look again although nobody woke us
@@ -48,6 +52,7 @@ class LeasingTransport(virtual.Transport, ABC):  # type: ignore[misc]  # kombu i
         self._hub: Any = None
         self._timers: list[Any] = []
         self._due_timer: Any = None
+        self._flush_timer: Any = None
         self._pid = os.getpid()
 
     @abstractmethod
@@ -89,17 +94,17 @@ class LeasingTransport(virtual.Transport, ABC):  # type: ignore[misc]  # kombu i
         if self._hub is None:
             return
         self._take_turn()
-        self.flush()  # what was settled during the delivery must not wait for the next event
+        self._settle_up()  # what was settled during the delivery must not wait for the next event
         if self._inbox or (self._more and self._room()):
             self._nudge()
 
     def _leave_hub(self, loop: Any) -> None:
         self._hub = None
         loop.on_tick.discard(self._on_tick)
-        for timer in (*self._timers, self._due_timer):
+        for timer in (*self._timers, self._due_timer, self._flush_timer):
             if timer is not None:
                 timer.cancel()
-        self._timers, self._due_timer = [], None
+        self._timers, self._due_timer, self._flush_timer = [], None, None
 
     def _look_in(self, delay: float, wake: Any) -> None:
         """Look again after `delay` seconds although nobody woke us; `wake` ends the wait of the hub."""
@@ -142,8 +147,25 @@ class LeasingTransport(virtual.Transport, ABC):  # type: ignore[misc]  # kombu i
     def settle_later(self, delivery: Delivery) -> None:
         """Have the next `flush` remove a message for good."""
         self._settled.append(delivery)
-        if len(self._settled) == 1:
+        count, patience = len(self._settled), self._patience()
+        if count == 1 and patience > 1:
+            self._flush_by = time.monotonic() + self.TOGETHER
+            if self._hub is not None:
+                self._flush_timer = self._hub.call_later(self.TOGETHER, self._nudge)
+        elif count == min(patience, self.BATCH):
             self._nudge()  # the hub may be past this tick's flush
+
+    def _settle_up(self) -> None:
+        """Flush, unless what was settled may wait for more."""
+        if self._settled and (len(self._settled) >= min(self._patience(), self.BATCH) or self._left_to_flush() <= 0):
+            self.flush()
+
+    def _left_to_flush(self) -> float:
+        """Seconds until what was settled has to be flushed; inf: there is nothing."""
+        return self._flush_by - time.monotonic() if self._settled else math.inf
+
+    def _patience(self) -> int:
+        return max((channel.qos.patience for channel in self.channels), default=1)
 
     def refused(self, deliveries: Sequence[Delivery], what: str) -> None:
         """Log that something came too late."""
@@ -192,7 +214,11 @@ class LeasingTransport(virtual.Transport, ABC):  # type: ignore[misc]  # kombu i
 
     def _hungry(self) -> list[Any]:
         """The channels that consume and have room."""
-        return [channel for channel in self.channels if channel.active_queues and channel.qos.can_consume()]
+        return [
+            channel
+            for channel in self.channels
+            if channel.active_queues and channel.qos.can_consume() and channel.qos.is_hungry()
+        ]
 
     def _room(self) -> bool:
         return bool(self._hungry())

@@ -94,6 +94,9 @@ class Flow:
         window = self.window
         if window == self._applied:
             return
+        exchange_by = getattr(getattr(consumer, "channel", None), "exchange_by", None)
+        if exchange_by is not None:  # a transport that fetches, rather than is sent to
+            exchange_by(max(1, self.buffer.size // 2))
         if window == 0:
             if not self._paused:
                 consumer.cancel()

@@ -231,7 +231,7 @@ class Transport(LeasingTransport):
         if self._woken:  # by a thread that came before there was a waker
             return
         now = time.monotonic()
-        limits = [self.SAFETY_NET if timeout is None else timeout]
+        limits = [self.SAFETY_NET if timeout is None else timeout, self._left_to_flush()]
         if self._room():
             limits.append(0.0 if self._more else self._next_look - now)
         if self._consumes() or self._holds_any():
@@ -316,12 +316,13 @@ class Transport(LeasingTransport):
         self._next_upkeep = time.monotonic() + self.address.lease / self.RENEWALS
 
     def _exchange(self) -> None:
-        self.flush()
         if time.monotonic() >= self._next_look:
             self._more = True
         channels = self._hungry()
         if not (self._more and channels):
+            self._settle_up()
             return
+        self.flush()
         self.link.watch()
         more, delays = False, []
         for channel in channels:

@@ -173,7 +173,7 @@ class Transport(LeasingTransport):
         if self._woken:  # by a thread that came before there was a waiter
             return
         now = time.monotonic()
-        limits = [self.SAFETY_NET if timeout is None else timeout]
+        limits = [self.SAFETY_NET if timeout is None else timeout, self._left_to_flush()]
         if self._room():
             limits.append(0.0 if self._more else self._next_look - now)
         if self._holds_any():
@@ -249,7 +249,7 @@ class Transport(LeasingTransport):
             self._more = True
         channels = self._hungry()
         if not (self._more and channels):
-            self.flush()
+            self._settle_up()
             return
         waiter = self._own_waiter()
         if not self._holds_any():
