@@ -8,6 +8,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 DISTRIBUTIONS := core plugins/hub plugins/autoscale plugins/loops plugins/solo plugins/threads plugins/prefork plugins/green/gevent plugins/green/eventlet plugins/sqlite plugins/redis
 EDITABLE := $(DISTRIBUTIONS:%=--editable ./%)
+# Byte code, for where the environment keeps Python from writing it: every worker would compile all of it again.
+COMPILE = $(BIN)/python -m compileall -qq $(DISTRIBUTIONS:%=%/src)
 METADATA := pyproject.toml $(DISTRIBUTIONS:%=%/pyproject.toml)
 
 .PHONY: help demo demo-io services test test-long test-all bench bench-quick check format docs clean
@@ -41,6 +43,7 @@ services:
 test: $(VENV)/ready-dev
 	@echo "make test: the suite with branch coverage, on $$($(BIN)/python -V)"
 	@rm -f .coverage .coverage.*
+	@$(COMPILE)
 	@$(BIN)/coverage run -m pytest -q -m "not long" -n 3 --dist loadgroup
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report --skip-covered --skip-empty
@@ -91,6 +94,7 @@ $(VENV)/ready-run: $(METADATA)
 	  echo "No package index within reach (see above): it is needed to set up $(VENV)." >&2; exit 2; }
 	@$(PIP) install -qq --group build
 	@$(PIP) install -qq --no-build-isolation $(EDITABLE)
+	@$(COMPILE)
 	@touch $@
 
 # What its developers need.

@@ -56,7 +56,6 @@ class Bout:
             **{name: value for name, value in os.environ.items() if not name.startswith(("KERNEL_", "PYTHON"))},
             **contender.mode.environment,
             "PYTHONPATH": str(ROOT),
-            "PYTHONDONTWRITEBYTECODE": "1",
             INSIDE: contender.peer.name,
             BROKER: url,
             QUEUES: ",".join(queues),

@@ -6,7 +6,8 @@ without a name or a version, hide files that cannot be read, and stop at the fir
 
 from __future__ import annotations
 
-import email.parser
+import email.message
+import functools
 import importlib.metadata
 import json
 import re
@@ -21,6 +22,8 @@ from packaging.version import InvalidVersion, Version
 from .found import one_line
 
 GROUP_PREFIX = "worker_kernel."
+_NAME = re.compile(r"^Name:[ \t]*(.*?)[ \t]*$", re.MULTILINE | re.IGNORECASE)
+_VERSION = re.compile(r"^Version:[ \t]*(.*?)[ \t]*$", re.MULTILINE | re.IGNORECASE)
 _VALUE = re.compile(r"[\w.]+\s*(:\s*[\w.]+)?\s*(\[.*\])?")
 
 
@@ -87,7 +90,7 @@ def scan(path: Sequence[str] | None = None) -> Environment:
         for raw in _installed(folder):
             files = _Files(raw)
             name, found = canonicalize_name(files.name), _read(files)
-            known[name] = max(known.get(name, ""), files.headers.get("Version") or "", key=_version_key)
+            known[name] = max(known.get(name, ""), files.version, key=_version_key)
             other = here.get(name)
             here[name] = found if other is None or (found is not None and _rank(found) > _rank(other)) else other
         winners = {**here, **winners}
@@ -135,13 +138,25 @@ class _Files:
         text = self.read("METADATA")
         if text is None:
             text = self.read("PKG-INFO")
-        self.headers = email.parser.HeaderParser().parsestr((text or "").partition("\n\n")[0])
+        self._head = (text or "").partition("\n\n")[0]
+
+    @functools.cached_property
+    def headers(self) -> email.message.Message:
+        """All headers: of few distributions more than `name` and `version` is asked for."""
+        import email.parser  # takes its time, and is not needed where nothing of ours is installed
+
+        return email.parser.HeaderParser().parsestr(self._head)
 
     @property
     def name(self) -> str:
         """The distribution's name."""
         stem = str(getattr(self._path, "name", "")).removesuffix(".dist-info").removesuffix(".egg-info")
-        return one_line(self.headers.get("Name") or stem.partition("-")[0] or "unknown", 100)
+        return one_line(_first(_NAME, self._head) or stem.partition("-")[0] or "unknown", 100)
+
+    @property
+    def version(self) -> str:
+        """The distribution's version; empty where it has none."""
+        return _first(_VERSION, self._head)
 
     def read(self, name: str) -> str | None:
         """Return the text of a file, None where there is none; what is wrong with it is noted as a problem."""
@@ -162,6 +177,11 @@ class _Files:
         return text.replace("\r\n", "\n")
 
 
+def _first(header: re.Pattern[str], head: str) -> str:
+    found = header.search(head)
+    return "" if found is None else found[1]
+
+
 def _installed(folder: str) -> Iterator[importlib.metadata.Distribution]:
     """Yield the distributions in one folder of the path; what a finder raises ends its share."""
     try:
@@ -174,15 +194,15 @@ def _read(files: _Files) -> Distribution | None:
     """Return the distribution, or None where it has nothing to do with us."""
     blind = len(files.problems)
     text = files.read("entry_points.txt")
+    unreadable = text is None and len(files.problems) > blind
+    if not unreadable and (text is None or GROUP_PREFIX not in text):
+        return None
     requires = tuple(files.headers.get_all("Requires-Dist") or ())
-    if text is None and len(files.problems) > blind:
-        # Whether an unreadable file matters to us, its neighbour may tell; if that is unreadable too, better a row.
-        if not blind and not any(canonicalize_name(line).startswith("worker-kernel") for line in requires):
-            return None
-    elif text is None or GROUP_PREFIX not in text:
+    # Whether an unreadable file matters to us, its neighbour may tell; if that is unreadable too, better a row.
+    if unreadable and not blind and not any(canonicalize_name(line).startswith("worker-kernel") for line in requires):
         return None
     entries, problems = parse_entry_points(text or "")
-    version = files.headers.get("Version") or ""
+    version = files.version
     if not version:
         problems = (*problems, "its METADATA has no version")
     origin, editable = _origin(files.read("direct_url.json"))
