@@ -28,7 +28,7 @@ from .body import decode
 from .canvas import Dispatch
 from .chords import fail_signature, pass_on, return_part
 from .context import Outgoing, Request
-from .followups import Followups, read_followups
+from .followups import NOTHING, Followups, read_followups
 from .message import short_repr
 from .meta import FAILURE, RETRY, REVOKED, STARTED, SUCCESS, exception_record, plain, record
 from .storing import begin_chords, chord_store, composed, send_all, send_calls, store_state, write
@@ -61,7 +61,7 @@ class TaskJob(Job):
         self._runtime = 0.0
         self._task: Task[..., Any] | None = None
         self._request: Request | None = None
-        self._followups = Followups()
+        self._followups = NOTHING
         self._called = False
 
     def prepare(self) -> None:
