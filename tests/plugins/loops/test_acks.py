@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker_kernel import OutcomeKind
+from worker_kernel import OutcomeKind, TaskOptions
 from worker_loops.acks import Acks
 from worker_loops.connection import Generation
 
@@ -117,14 +117,16 @@ def test_a_message_is_acknowledged_once(channel: Channel) -> None:
     assert channel.writes == [[(1, False)]]
 
 
-def test_what_could_not_be_sent_is_told_once(channel: Channel) -> None:
+def test_what_the_broker_may_not_have_heard_is_told_once(channel: Channel) -> None:
     acks = Acks(channel)
     acks.later(channel.deliver(1), key(1))
+    acks.flush()
+    acks.later(channel.deliver(2), key(2))
     channel.lost = True
     with pytest.raises(ConnectionResetError):
         acks.flush()
-    assert acks.take_unsent() == [("1", 0)]
-    assert acks.take_unsent() == []
+    assert acks.take_unheard() == [key(1), key(2)]
+    assert acks.take_unheard() == []
     acks.flush()
 
 
@@ -134,7 +136,7 @@ def test_on_a_channel_that_is_gone_flushing_is_a_loss(channel: Channel) -> None:
     channel.connection = None
     with pytest.raises(ConnectionError):
         acks.flush()
-    assert acks.take_unsent() == [("1", 0)]
+    assert acks.take_unheard() == [("1", 0)]
 
 
 HOW = st.sampled_from(["deliver", "later", "ack", "reject", "flush"])
@@ -189,7 +191,7 @@ def test_a_connection_lost_before_the_flush_costs_no_second_run(office: Any, mes
         acks.flush()
 
     o.generation.alive = False
-    o.desk.connection_lost(acks.take_unsent())
+    o.desk.connection_lost(acks.take_unheard())
     o.generation = type(o.generation)(o.timers)
     o.generation.acks = again = Acks(channel := Channel())
     o.deliver(Delivered(message("ended", redelivered=True), channel.deliver(1)))
@@ -202,15 +204,23 @@ def test_a_connection_lost_before_the_flush_costs_no_second_run(office: Any, mes
     assert channel.open == set()
 
 
-def test_what_is_flushed_is_not_remembered(office: Any, message: Any, channel: Channel) -> None:
-    o = office()
+@pytest.mark.parametrize("acks_late", [True, False])
+def test_nor_does_one_that_is_lost_before_the_broker_has_heard(
+    office: Any, message: Any, channel: Channel, acks_late: bool
+) -> None:
+    o = office(TaskOptions(name="t", acks_late=acks_late))
     o.generation.acks = acks = Acks(channel)
     o.deliver(Delivered(message("ended"), channel.deliver(1)))
     o.end(OutcomeKind.SUCCEEDED)
     acks.flush()
-    o.desk.connection_lost(acks.take_unsent())
+    assert channel.open == set()
+    o.desk.connection_lost(acks.take_unheard())
+    assert acks.take_unheard() == []
     o.deliver(Delivered(message("ended", redelivered=True), channel.deliver(2)))
+    o.deliver(Delivered(message("ended"), channel.deliver(3)))  # who sends the same anew, means it
     assert [job.id for job in o.pool.jobs] == ["ended"]
+    acks.flush()
+    assert channel.open == ({3} if acks_late else set())
 
 
 # -- the generation -----------------------------------------------------------------------------------------------
@@ -250,7 +260,7 @@ def test_a_connection_that_is_dropped_tells_what_is_unsent(channel: Channel) -> 
     made.collect()
     made.send_acks()
     assert channel.open == {1}
-    assert made.take_unsent() == [("1", 0)]
+    assert made.take_unheard() == [("1", 0)]
 
 
 def test_flushing_a_generation_sends_what_was_gathered(channel: Channel) -> None:

@@ -51,9 +51,9 @@ class Wire:
         self.transport.connected = True
         self.connection = amqp.Connection("nowhere")
         self.connection.transport = self.transport
-        self.connection.on_inbound_frame = self._taken
         self.hub = Hub()
         self.reader = AmqpReader(self.connection)
+        self.connection.on_inbound_frame = self._taken
         self.reader.watch(self.hub)
 
     def _taken(self, frame: Frame) -> bool:

@@ -214,14 +214,14 @@ class Gathered:
     """Stands for the acknowledgements of an AMQP channel, all of which are one request's."""
 
     def __init__(self) -> None:
-        self.unsent = [("ended", 0)]
+        self.unheard = [("ended", 0)]
         self.flushes = 0
 
     def flush(self) -> None:
         self.flushes += 1
 
-    def take_unsent(self) -> list[tuple[str, int]]:
-        taken, self.unsent = self.unsent, []
+    def take_unheard(self) -> list[tuple[str, int]]:
+        taken, self.unheard = self.unheard, []
         return taken
 
 
@@ -237,14 +237,14 @@ def test_acknowledgements_are_sent_before_the_loop_waits(rig: Any) -> None:
     assert gathered.flushes > 1
 
 
-def test_what_was_acknowledged_but_not_sent_when_the_connection_was_lost_does_not_run_again(rig: Any) -> None:
+def test_what_was_acknowledged_when_the_connection_was_lost_does_not_run_again(rig: Any) -> None:
     r = rig()
 
-    def lose_with_unsent() -> None:
+    def lose_with_unheard() -> None:
         r.consumer._generation.acks = Gathered()
         lose()
 
-    r.script(lose_with_unsent, lambda: r.broker.send("ended", redelivered=True), nothing, r.stop)
+    r.script(lose_with_unheard, lambda: r.broker.send("ended", redelivered=True), nothing, r.stop)
     r.consumer.run()
     assert (r.pool.jobs, r.pool.accepted, r.broker.left()) == ([], set(), 0)
     assert r.consumer.statistics()["settled"] == {"acknowledged": 1}

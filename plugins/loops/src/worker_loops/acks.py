@@ -2,16 +2,23 @@
 
 The delivery tags of a channel are consecutive numbers. A broker that is told "this one and all before it" must not hear
 it while an earlier message is still being worked on; so whatever settles a message of the channel is seen here.
+
+RabbitMQ does not answer an acknowledgement. When the connection is lost, what was not sent and what was sent last may
+be delivered again, and is not to be run again.
 """
 
 from __future__ import annotations
 
 import bisect
 import struct
+from collections import deque
 from typing import Any
 
 _ACK = struct.Struct(">BHIHHQBB")
 _METHOD, _BASIC, _BASIC_ACK, _PAYLOAD, _END = 1, 60, 80, 13, 0xCE
+
+REMEMBERED = 4096
+"""Acknowledgements of which it is not known whether the broker has heard: at most as many as its window is wide."""
 
 
 class Acks:
@@ -30,6 +37,7 @@ class Acks:
         self._seen = 0  # the highest tag that was settled
         self._open: dict[int, None] = {}  # those below it that were not, in ascending order
         self._unsent: dict[int, tuple[str, int]] = {}
+        self._sent: deque[tuple[str, int]] = deque(maxlen=REMEMBERED)
         self._gathering: tuple[str, int] | None = None
 
     def later(self, message: Any, key: tuple[str, int]) -> None:
@@ -37,7 +45,7 @@ class Acks:
 
         Args:
             message: the message.
-            key: its request's, which `take_unsent` returns if it does not come to that.
+            key: its request's.
         """
         self._gathering = key
         try:
@@ -64,11 +72,17 @@ class Acks:
             raise ConnectionError("the channel was closed before its messages were acknowledged")
         connection.transport.write(b"".join(frames))
         connection.bytes_sent += 1  # what py-amqp knows by that something was sent, for heartbeats
+        self._sent.extend(self._unsent.values())
         self._unsent.clear()
 
-    def take_unsent(self) -> list[tuple[str, int]]:
-        """Return the keys of what was not sent, and forget it: the channel is lost."""
-        keys = list(self._unsent.values())
+    def remember(self, key: tuple[str, int]) -> None:
+        """The message of a request was acknowledged at once."""
+        self._sent.append(key)
+
+    def take_unheard(self) -> list[tuple[str, int]]:
+        """Return the keys of requests whose acknowledgement the broker may not have heard: the channel is lost."""
+        keys = [*self._sent, *self._unsent.values()]
+        self._sent.clear()
         self._unsent.clear()
         return keys
 

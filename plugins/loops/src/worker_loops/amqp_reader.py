@@ -32,12 +32,15 @@ class AmqpReader:
 
     def __init__(self, connection: Any) -> None:
         """Take over the reading of ``connection``, a ``py-amqp`` connection that is open."""
+        from .amqp_frames import Frames  # which imports py-amqp, and not everybody is on AMQP
+
         self._connection = connection
         self._transport = connection.transport
         self._socket = connection.sock
         self._is_secured = hasattr(self._socket, "pending")
         self._receive_exactly = self._transport._quick_recv  # noqa: SLF001  (through which py-amqp reads everything)
         self._transport._quick_recv = self._hand_out  # noqa: SLF001
+        connection.on_inbound_frame = Frames(connection)  # between two frames, and no message has begun
         self._read = b""
         self._at = 0  # in what was read: where that begins which nobody has had
         self._hub: Any = None

@@ -151,9 +151,9 @@ class Generation:
         if self.acks is not None and self.alive:
             self.acks.flush()
 
-    def take_unsent(self) -> list[tuple[str, int]]:
-        """Return the keys of the requests whose acknowledgement can be sent no more, and forget them."""
-        return [] if self.acks is None else self.acks.take_unsent()
+    def take_unheard(self) -> list[tuple[str, int]]:
+        """Return, once, the keys of the requests whose acknowledgement the broker may not have heard."""
+        return [] if self.acks is None else self.acks.take_unheard()
 
     def wake(self) -> bool:
         """End a blocking `drain` soon; False where the transport cannot. Callable from any thread."""

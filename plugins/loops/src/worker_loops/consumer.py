@@ -110,7 +110,7 @@ class TaskConsumer:
                 continue
             log.warning("connection to the broker lost, connecting again: %s", lost)
             self._worker.status.set_ready(False, f"the connection to the broker was lost: {lost}")
-            self.desk.connection_lost([] if self._generation is None else self._generation.take_unsent())
+            self.desk.connection_lost([] if self._generation is None else self._generation.take_unheard())
             pause = self._pause()
             if pause and stopped_while_waiting(self._worker, pause):
                 self._stop_unconnected()

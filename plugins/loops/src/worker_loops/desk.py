@@ -287,13 +287,13 @@ class Desk:
 
     # -- connections come and go, and the worker stops ---------------------------------------------------------------
 
-    def connection_lost(self, unsent: Iterable[tuple[str, int]] = ()) -> None:
+    def connection_lost(self, unheard: Iterable[tuple[str, int]] = ()) -> None:
         """Forget what the broker will deliver again; what runs goes on, and is adopted when its redelivery comes.
 
         Args:
-            unsent: the keys of requests that were acknowledged here, but not to the broker any more.
+            unheard: the keys of requests that were acknowledged, of which the broker may not know.
         """
-        for key in unsent:
+        for key in unheard:
             self._endings.late.keep(key, (Fate.ACK, ""))
         for request in [*self._holding.let_all_go(), *self._dispatch.waiting]:
             self._admission.forget(request)
