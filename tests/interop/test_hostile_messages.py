@@ -10,7 +10,9 @@ import zlib
 from collections.abc import Iterator
 from typing import Any
 
+import amqp
 import attrs
+import kombu
 import pytest
 import redis
 from tests.interop.conftest import Place, place_of
@@ -202,6 +204,18 @@ def test_an_entry_that_is_no_envelope(served: Place, until: Any, entry: bytes) -
         assert server.llen(f"{served.queue}.quarantine") == 0
     finally:
         server.close()
+
+
+@pytest.mark.parametrize("served", ["amqp"], indirect=True)
+def test_headers_that_cannot_be_decoded(served: Place, until: Any) -> None:
+    message = amqp.Message(b"what it was")
+    beyond_all_dates = b"\x01kT" + b"\xff" * 8
+    message._serialize_properties = lambda: b"\x20\x00" + b"\x00\x00\x00\x0b" + beyond_all_dates
+    with kombu.Connection(served.url) as connection, connection.channel() as channel:
+        channel.basic_publish(message, routing_key=served.queue)
+        still_serves(served)
+    until(lambda: served.quarantined() == 1, "the message in quarantine")
+    assert raw(served.take_quarantined()) == b"what it was"
 
 
 def test_an_unknown_encoding_does_not_matter_to_json(served: Place) -> None:

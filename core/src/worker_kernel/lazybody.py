@@ -29,7 +29,7 @@ class _KeepCompressed:
 
     @property
     def headers(self) -> dict[str, Any]:
-        if self._built:
+        if self._built or "compression" not in self._all_headers:
             return self._all_headers
         return {name: value for name, value in self._all_headers.items() if name != "compression"}
 

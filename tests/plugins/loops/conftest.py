@@ -264,7 +264,7 @@ class ScriptedApp:
 
 class ScriptedGeneration:
     losses = (ConnectionError,)
-    courier = ladder = None
+    courier = ladder = acks = None
 
     def __init__(self, timers: ManualTimers) -> None:
         self.timers = timers

@@ -1,17 +1,14 @@
-"""What is the consumer's own on AMQP: copies, counts, the ladder, windows, reading."""
+"""What is the consumer's own on AMQP: copies, counts, the ladder, windows."""
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterator
 from typing import Any
 
-import attrs
 import kombu
 import pytest
 
 from worker_kernel import ATTEMPTS_HEADER, OutcomeKind, Slots, TaskOptions, declare_queue
-from worker_loops.amqp_reader import AmqpReader
 from worker_loops.buffer import Buffer
 from worker_loops.courier import Courier
 from worker_loops.flow import Flow, Prefetch
@@ -224,42 +221,3 @@ def test_a_copy_says_what_the_original_says_but_for_the_brokers_own_count(connec
     assert (copy.properties["correlation_id"], copy.properties["reply_to"]) == ("1", "me")
     courier.close()
     courier.close()
-
-
-# -- reading ------------------------------------------------------------------------------------------------------
-
-
-@attrs.define
-class SilentInTheMiddle:
-    """A ``py-amqp`` connection whose peer has sent the beginning of a frame only."""
-
-    sock: socket.socket
-    asked: list[float] = attrs.Factory(list)
-
-    def drain_events(self, timeout: float) -> None:
-        self.asked.append(timeout)
-        raise TimeoutError
-
-
-@attrs.define
-class Calls:
-    calls: list[Any] = attrs.Factory(list)
-
-    def add_reader(self, fd: Any, callback: Any) -> None: ...
-
-    def call_soon(self, callback: Any) -> None:
-        self.calls.append(callback)
-
-
-def test_half_a_frame_is_waited_for_a_moment_and_then_left_until_more_comes() -> None:
-    ours, theirs = socket.socketpair()
-    with ours, theirs:
-        connection, hub = SilentInTheMiddle(ours), Calls()
-        reader = AmqpReader(connection, hub)
-        reader.read()
-        assert connection.asked == []  # nothing there: not even asked
-        theirs.send(b"half")
-        reader.read()
-        assert len(connection.asked) == 1
-        assert 0 < connection.asked[0] < 1
-        assert hub.calls == []

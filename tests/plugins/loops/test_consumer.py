@@ -210,6 +210,46 @@ def test_a_lost_connection_is_replaced_and_what_ran_is_adopted(rig: Any) -> None
     assert not r.office.timers.pending
 
 
+class Gathered:
+    """Stands for the acknowledgements of an AMQP channel, all of which are one request's."""
+
+    def __init__(self) -> None:
+        self.unheard = [("ended", 0)]
+        self.flushes = 0
+
+    def flush(self) -> None:
+        self.flushes += 1
+
+    def take_unheard(self) -> list[tuple[str, int]]:
+        taken, self.unheard = self.unheard, []
+        return taken
+
+
+def test_acknowledgements_are_sent_before_the_loop_waits(rig: Any) -> None:
+    r, gathered, seen = rig(), Gathered(), list[int]()
+
+    def gather() -> None:
+        r.consumer._generation.acks = gathered
+
+    r.script(gather, lambda: seen.append(gathered.flushes), r.stop)
+    r.consumer.run()
+    assert seen == [1]
+    assert gathered.flushes > 1
+
+
+def test_what_was_acknowledged_when_the_connection_was_lost_does_not_run_again(rig: Any) -> None:
+    r = rig()
+
+    def lose_with_unheard() -> None:
+        r.consumer._generation.acks = Gathered()
+        lose()
+
+    r.script(lose_with_unheard, lambda: r.broker.send("ended", redelivered=True), nothing, r.stop)
+    r.consumer.run()
+    assert (r.pool.jobs, r.pool.accepted, r.broker.left()) == ([], set(), 0)
+    assert r.consumer.statistics()["settled"] == {"acknowledged": 1}
+
+
 def test_twenty_losses_leave_nothing_behind(rig: Any) -> None:
     r = rig()
     r.script(*[lose] * 20, r.stop)

@@ -23,6 +23,7 @@ from worker_kernel import (
     queue_depth,
 )
 
+from .acks import Acks
 from .amqp_reader import AmqpReader
 from .courier import Courier
 from .ladder import Ladder
@@ -64,6 +65,8 @@ class Generation:
         self.scope: HubScope | None = None if hub is None else hub.scope()
         self.timers: Timers = timers if self.scope is None else self.scope.timers
         self.channel: Any = None
+        self.acks: Acks | None = None
+        """What gathers the acknowledgements of the channel, where the broker is AMQP's."""
         self.failure: BaseException | None = None
         """A loss that a heartbeat has found, for the loop to raise."""
         self._heartbeat: TimerHandle | None = None
@@ -78,10 +81,13 @@ class Generation:
         """Open the channel and put the transport on the hub, where there is one."""
         self.channel = self.connection.channel()
         keep_compressed(self.channel)
+        if self.is_amqp:
+            self.acks = Acks(self.channel)
+            self._reader = AmqpReader(self.connection.connection)
         if self.scope is not None:
             self.scope.transport_hub.propagate_errors = (OSError, *self.losses)
-            if self.is_amqp:
-                self._reader = AmqpReader(self.connection.connection, self.scope.transport_hub)
+            if self._reader is not None:
+                self._reader.watch(self.scope.transport_hub)
             else:
                 transport = self.connection.transport
                 transport.register_with_event_loop(self.connection.connection, self.scope.transport_hub)
@@ -97,6 +103,16 @@ class Generation:
         """Take what was read with the answer to ``consume``: it is in a buffer, of which no poller knows."""
         if self._reader is not None:
             self._reader.soon()
+
+    def drain(self, timeout: float) -> None:
+        """Wait for deliveries up to ``timeout`` seconds (>= 0), and have them dealt with. For loops without a hub."""
+        if self._reader is not None:
+            self._reader.drain(timeout)
+            return
+        try:
+            self.connection.drain_events(timeout=timeout)
+        except TimeoutError:
+            pass  # nothing came
 
     @property
     def is_amqp(self) -> bool:
@@ -124,10 +140,20 @@ class Generation:
         return (ConsumptionStopped, *self.connection.connection_errors, *self.connection.channel_errors)
 
     def flush(self) -> None:
-        """Make settlements take effect now, on transports that batch them."""
+        """Make settlements take effect now, where they are batched."""
+        self.send_acks()
         flush = getattr(self.connection.transport, "flush", None)
         if flush is not None and self.alive:
             flush()
+
+    def send_acks(self) -> None:
+        """Send the acknowledgements that were gathered: AMQP's. To be called before the loop waits."""
+        if self.acks is not None and self.alive:
+            self.acks.flush()
+
+    def take_unheard(self) -> list[tuple[str, int]]:
+        """Return, once, the keys of the requests whose acknowledgement the broker may not have heard."""
+        return [] if self.acks is None else self.acks.take_unheard()
 
     def wake(self) -> bool:
         """End a blocking `drain` soon; False where the transport cannot. Callable from any thread."""
@@ -142,6 +168,7 @@ class Generation:
         if not self.alive:
             return
         try:
+            self.send_acks()
             self.connection.close()
         except (OSError, *self.connection.connection_errors, *self.connection.channel_errors) as exc:
             log.info("closing the connection failed: %s", exc)

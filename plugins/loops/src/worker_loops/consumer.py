@@ -110,7 +110,7 @@ class TaskConsumer:
                 continue
             log.warning("connection to the broker lost, connecting again: %s", lost)
             self._worker.status.set_ready(False, f"the connection to the broker was lost: {lost}")
-            self.desk.connection_lost()
+            self.desk.connection_lost([] if self._generation is None else self._generation.take_unheard())
             pause = self._pause()
             if pause and stopped_while_waiting(self._worker, pause):
                 self._stop_unconnected()
@@ -189,14 +189,13 @@ class TaskConsumer:
             self._stop()
         elif self._tasks is not None:
             self._tasks.apply_flow()
+        if self._generation is not None:
+            self._generation.send_acks()
 
     def drain(self, timeout: float) -> None:
         """See `Drive.drain`."""
         assert self._generation is not None  # noqa: S101  (a loop runs within a generation)
-        try:
-            self._generation.connection.drain_events(timeout=timeout)
-        except TimeoutError:
-            pass  # nothing came
+        self._generation.drain(timeout)
 
     def timeout(self) -> float:
         """See `Drive.timeout`."""

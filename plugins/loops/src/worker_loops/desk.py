@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from worker_kernel import (
@@ -287,8 +287,14 @@ class Desk:
 
     # -- connections come and go, and the worker stops ---------------------------------------------------------------
 
-    def connection_lost(self) -> None:
-        """Forget what the broker will deliver again; what runs goes on, and is adopted when its redelivery comes."""
+    def connection_lost(self, unheard: Iterable[tuple[str, int]] = ()) -> None:
+        """Forget what the broker will deliver again; what runs goes on, and is adopted when its redelivery comes.
+
+        Args:
+            unheard: the keys of requests that were acknowledged, of which the broker may not know.
+        """
+        for key in unheard:
+            self._endings.late.keep(key, (Fate.ACK, ""))
         for request in [*self._holding.let_all_go(), *self._dispatch.waiting]:
             self._admission.forget(request)
             request.state = State.SETTLED

@@ -107,6 +107,8 @@ class Dispatch:
         """At most once: the broker must have forgotten the message before the task begins."""
         request.message.ack()
         request.generation.flush()
+        if request.generation.acks is not None:
+            request.generation.acks.remember(request.key)
         request.acknowledged = True
         # Nobody holds the message any more, so nobody's hold on it can be asked for when the result is stored.
         request.envelope = attrs.evolve(request.envelope, fence=None)

@@ -36,7 +36,7 @@ class Endings:
         self._unstored = Unstored(timers, self._store_again)
         self._tells_finished = worker.hooks.listens(kernel_task_finished)
         self.late: Memory[tuple[str, int], tuple[Fate, str]] = Memory()
-        """The fates of messages whose connection was lost before: for their redelivery."""
+        """The fates of messages whose connection was lost before the broker knew: for their redelivery."""
         self.handed_back = 0
         """Started runs whose message went back to the queue because of a stop."""
         self.settled: Counter[str] = Counter()

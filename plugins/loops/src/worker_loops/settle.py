@@ -48,7 +48,7 @@ def settle(request: Request, fate: Fate, reason: str = "") -> bool:
     Runs on the loop's thread, which owns the connection.
 
     Returns:
-        Whether the broker was told. False where the message's connection is lost: the broker will deliver it again,
+        Whether the broker is told. False where the message's connection is lost: the broker will deliver it again,
         and whoever remembers the fate can settle it then.
     """
     request.state = State.SETTLED
@@ -61,6 +61,8 @@ def settle(request: Request, fate: Fate, reason: str = "") -> bool:
         keep_copy(request.message, request.envelope.queue, reason, courier)
     elif fate is Fate.REQUEUE and courier is not None:
         courier.hand_back(request.message, request.envelope.queue, request.attempts)
+    elif fate is Fate.ACK and request.generation.acks is not None:
+        request.generation.acks.later(request.message, request.key)
     else:
         settle_message(request.message, fate, request.envelope.queue, reason, courier)
     return True

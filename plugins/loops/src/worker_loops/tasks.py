@@ -82,8 +82,9 @@ class TasksStep(Step):
 
     def _queue_of_tag(self, tag: object) -> str | None:
         """Return the queue that a consumer's tag stands for, a cancelled one's too: its deliveries may still come."""
-        active = self._consumer._active_tags  # noqa: SLF001  (kombu knows it, and does not tell)
-        self._tags.update({name: queue for queue, name in active.items()})
+        if tag not in self._tags:
+            active = self._consumer._active_tags  # noqa: SLF001  (kombu knows it, and does not tell)
+            self._tags.update({name: queue for queue, name in active.items()})
         return self._tags.get(tag)
 
     def _deliver(self, message: Any) -> None:
