@@ -248,10 +248,11 @@ def broker(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def client(broker: str) -> Iterator[celery.Celery]:
+    kombu.pools.reset()  # kombu keeps connections for the process: another test's, which the broker has given up
     app = celery.Celery("client", broker=broker, set_as_current=False)
     yield app
     app.close()
-    kombu.pools.reset()  # kombu keeps connections for the process
+    kombu.pools.reset()
 
 
 @pytest.mark.leaves("descriptors", reason="kombu's Redis transport never closes the poller of a Celery client")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from worker_kernel.plugins.discovery import discover
@@ -270,6 +270,7 @@ def test_discovery_imports_no_plugin_and_no_library_of_theirs() -> None:
     assert done.stdout.strip() == "[]"
 
 
+@settings(max_examples=50)
 @given(st.text())
 def test_no_text_of_entry_points_makes_the_parser_raise(text: str) -> None:
     entries, problems = parse_entry_points(text)
@@ -281,6 +282,7 @@ _name = st.from_regex(r"[a-z][a-z0-9_.-]{0,8}", fullmatch=True)
 _value = st.from_regex(r"[a-z_]{1,5}(\.[a-z_]{1,5})?(:[a-z_]{1,5})?", fullmatch=True)
 
 
+@settings(max_examples=30)
 @given(st.dictionaries(_name, _value), st.dictionaries(_name, _value))
 def test_well_formed_entry_points_are_read_back(pools: dict[str, str], others: dict[str, str]) -> None:
     text = "[other]\n" + "".join(f"{name} = {value}\n" for name, value in others.items())

@@ -67,7 +67,7 @@ def test_there_are_enough_different_lies() -> None:
     assert all(hasattr(PoolContract, getattr(POOLS[name][1], "caught_by", "")) for name in LIES)
 
 
-@pytest.mark.parametrize("name", ["Plain", "ForkingPool"])
+@pytest.mark.parametrize("name", ["Plain", pytest.param("ForkingPool", marks=pytest.mark.long)])
 def test_the_pool_that_liars_start_from_keeps_every_promise(name: str) -> None:
     contract = contract_over(name, PATIENCE)
     assert len(list(cases(contract))) > 80
