@@ -27,22 +27,26 @@ POOLS = ("solo", "threads", "prefork")
 """The pools that the matrices of this folder go through; a new pool is entered here."""
 
 SHARE = 3
-"""Of what is run on Redis and RabbitMQ in many variants, every third is in the short form, and all are in the long one."""
+"""Of the variants of a test on Redis or RabbitMQ every third is in the short form, and all are in the long one."""
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leave two thirds of the variants of each test on a real broker to the long form: SQLite has them all."""
+    """Leave most variants of each test on a real broker to the long form: SQLite has them all.
+
+    The tests of reconnecting choose by themselves, so that each fault stays in.
+    """
     variants: dict[str, list[pytest.Item]] = {}
     for item in items:
-        if item.path.parent.name in ("redis", "rabbitmq") and item.path.parents[1].name == "system":
-            if item.get_closest_marker("long") is None:
-                variants.setdefault(item.nodeid.partition("[")[0], []).append(item)
+        on_broker = item.path.parent.name in ("redis", "rabbitmq") and item.path.parents[1].name == "system"
+        if on_broker and item.path.name != "test_reconnect.py" and item.get_closest_marker("long") is None:
+            variants.setdefault(item.nodeid.partition("[")[0], []).append(item)
     for name, group in variants.items():
-        offset = sum(name.encode()) % SHARE if len(group) >= SHARE else 0
-        for number, item in enumerate(group):
-            if len(group) >= SHARE and number % SHARE != offset:
-                item.add_marker(pytest.mark.long)
+        if len(group) >= SHARE:
+            offset = sum(name.encode()) % SHARE
+            for number, item in enumerate(group):
+                if number % SHARE != offset:
+                    item.add_marker(pytest.mark.long)
 
 
 def wait_for(condition: Callable[[], object], what: str, timeout: float = 30.0) -> None:
