@@ -82,7 +82,7 @@ def test_a_slow_command_keeps_no_other_client_waiting(make: Make) -> None:
     [
         b"\n", b"nonsense\n", b"[]\n", b'{"schema": 2}\n', b'{"schema": 1}\n', b'{"schema": 1, "command": 3}\n',
         b'{"schema": 1, "command": "x", "arguments": []}\n', b"\xff\xfe\n", b"[" * 50_000 + b"\n",
-        b'{"schema": 1, "command": "' + b"x" * protocol.LONGEST_REQUEST,
+        b'{"schema": 1, "command": "' + b"x" * protocol.LONGEST_REQUEST, b"x" * 4 * protocol.LONGEST_REQUEST,
     ],
 )  # fmt: skip
 def test_what_is_no_request_is_answered_with_an_error(make: Make, line: bytes) -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -19,6 +20,11 @@ from worker_broker_redis.results import RedisResultStore
 from worker_kernel import App, Fence, LeaseLost, StoreUnavailable
 
 celerys_client = pytest.mark.leaves("descriptors", reason="Celery's client keeps connections of its result backend")
+
+
+def unheard() -> str:
+    """A task id that no other test publishes: a channel of Redis is one for all its databases."""
+    return uuid.uuid4().hex
 
 
 def meta(status: str = "SUCCESS", result: object = 1, task_id: str = "t") -> dict[str, object]:
@@ -60,20 +66,21 @@ def test_a_success_stays_until_it_is_forgotten(store: RedisResultStore) -> None:
 
 
 def test_a_wait_ends_when_the_task_does(store: RedisResultStore, plain: str, until: Any, server: Any) -> None:
+    name = unheard()
     found: list[Any] = []
-    waiting = [threading.Thread(target=lambda: found.append(store.wait("t", 30))) for _ in range(5)]
+    waiting = [threading.Thread(target=lambda: found.append(store.wait(name, 30))) for _ in range(5)]
     for thread in waiting:
         thread.start()
-    until(lambda: server.pubsub_numsub("celery-task-meta-t")[0][1] == 5, "all to wait")
+    until(lambda: server.pubsub_numsub(f"celery-task-meta-{name}")[0][1] == 5, "all to wait")
     other = RedisResultStore(plain)
-    other.store(meta("STARTED"))
+    other.store(meta("STARTED", task_id=name))
     begin = time.monotonic()
-    other.store(meta())
+    other.store(meta(task_id=name))
     for thread in waiting:
         thread.join(20)
     assert time.monotonic() - begin < 2.0
-    assert found == [meta()] * 5
-    until(lambda: server.pubsub_numsub("celery-task-meta-t")[0][1] == 0, "nobody to listen any more")
+    assert found == [meta(task_id=name)] * 5
+    until(lambda: server.pubsub_numsub(f"celery-task-meta-{name}")[0][1] == 0, "nobody to listen any more")
     other.close()
 
 
@@ -167,12 +174,13 @@ def test_celery_reads_what_ours_writes_and_ours_what_celery_writes(plain: str, s
 
 @celerys_client
 def test_celery_waits_for_what_ours_writes(plain: str, store: RedisResultStore, until: Any, server: Any) -> None:
+    name = unheard()
     with celery.Celery("client", broker=plain, backend=plain) as client:
-        result = AsyncResult("a", app=client)
+        result = AsyncResult(name, app=client)
         found: list[Any] = []
         thread = threading.Thread(target=lambda: found.append(result.get(timeout=20)))
         thread.start()
-        until(lambda: server.pubsub_numsub("celery-task-meta-a")[0][1], "Celery to wait")
-        store.store(meta(result=7, task_id="a"))
+        until(lambda: server.pubsub_numsub(f"celery-task-meta-{name}")[0][1], "Celery to wait")
+        store.store(meta(result=7, task_id=name))
         thread.join(20)
         assert found == [7]

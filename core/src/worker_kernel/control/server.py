@@ -7,9 +7,10 @@ import logging
 import selectors
 import socket
 import threading
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from ..errors import ControlError
 from . import protocol
@@ -115,8 +116,10 @@ class ControlServer:
             with client, client.makefile("rb") as lines:
                 while line := lines.readline(protocol.LONGEST_REQUEST):
                     client.sendall(self._reply(line))
-                    if not line.endswith(b"\n"):
-                        return  # what follows is the rest of a line
+                    if not line.endswith(b"\n"):  # what follows is the rest of a line, if anything
+                        client.shutdown(socket.SHUT_WR)
+                        _discard(lines)
+                        return
         except OSError:  # the client has left, or was idle for too long
             pass
         finally:
@@ -143,6 +146,13 @@ def _read(line: bytes) -> tuple[str, Mapping[str, Any]]:
     if not isinstance(name, str) or not isinstance(arguments, dict):
         raise ControlError("bad request", "a command (text) and arguments (an object) are expected")
     return name, arguments
+
+
+def _discard(lines: BinaryIO) -> None:
+    """Read what a client still sends, within limits: closing a socket with unread bytes would take the reply back."""
+    deadline = time.monotonic() + IDLE
+    while lines.read(protocol.LONGEST_REQUEST) and time.monotonic() < deadline:
+        pass
 
 
 def _remove_dead(path: Path) -> None:
