@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .books import SlotWorker
     from .bootrecord import Booted, BootRecord
     from .bootsteps import BlueprintName, Step, StepContext, StepSpec
-    from .capabilities import Capabilities, Effect, Fitness, Stuck, Support
+    from .capabilities import GREEN_POOL, LOCAL_POOL, SLOT_POOL, Capabilities, Effect, Fitness, Stuck, Support
     from .cgroups import MemoryBudget, Resources, read_resources
     from .clock import Clock, SystemClock
     from .control.registry import Commands
@@ -140,9 +140,12 @@ if TYPE_CHECKING:
 __all__ = [
     "ATTEMPTS_HEADER",
     "CONTRACT",
+    "GREEN_POOL",
+    "LOCAL_POOL",
     "QUARANTINED_AT_HEADER",
     "QUARANTINE_HEADER",
     "QUARANTINE_SUFFIX",
+    "SLOT_POOL",
     "Accepted",
     "App",
     "AppNotLoaded",

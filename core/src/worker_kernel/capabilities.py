@@ -7,7 +7,7 @@ and for the conformance kit, which tests that what is declared holds and that wh
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
 import attrs
@@ -153,3 +153,50 @@ class Capabilities:
 
 OPTIONS: tuple[str, ...] = tuple(field.name for field in attrs.fields(Capabilities) if field.default is Support.REFUSED)
 """The names of all options that are negotiated, in the order of their declaration."""
+
+
+def _limits(raised: Iterable[Stuck], otherwise: Effect) -> LimitTable:
+    return dict.fromkeys(Stuck, otherwise) | dict.fromkeys(raised, Effect.RAISED)
+
+
+_PYTHON = (Stuck.YIELDS, Stuck.BUSY)
+"""Where an exception reaches a thread: when it next runs Python."""
+_SIGNALS = (*_PYTHON, Stuck.SLEEPS)
+"""Where a signal reaches the main thread: also while it sleeps."""
+
+LOCAL_POOL = Capabilities(
+    soft_time_limit=Support.NATIVE,
+    time_limit=Support.NATIVE,
+    cancel=Support.NATIVE,
+    putlocks=Support.EMULATED,
+    soft_effects=_limits(_SIGNALS, Effect.UNDELIVERABLE),
+    hard_effects=_limits(_SIGNALS, Effect.PROCESS_ENDS),
+)
+"""What a `LocalPool` can do with one slot, in the process's main thread, where a signal interrupts the task.
+
+A pool's record is one of these three and, by `attrs.evolve`, what is its own.
+"""
+
+SLOT_POOL = attrs.evolve(
+    LOCAL_POOL,
+    concurrency=Support.NATIVE,
+    resize=Support.NATIVE,
+    restart=Support.NATIVE,
+    max_tasks_per_child=Support.NATIVE,
+    soft_effects=_limits(_PYTHON, Effect.UNDELIVERABLE),
+    hard_effects={**_limits(_PYTHON, Effect.ZOMBIE), Stuck.C_WITH_GIL: Effect.PROCESS_ENDS},
+)
+"""What a `SlotPool` can do whose slots are threads."""
+
+GREEN_POOL = attrs.evolve(
+    SLOT_POOL,
+    io_bound=Fitness.EXCELLENT,
+    concurrency_scale="1000s",
+    # What yields is reached at the next turn of the loop, what loops in Python by a signal. A task in C holds the loop
+    # and all other tasks with it, so that nothing but the end of the process ends it.
+    soft_effects=LOCAL_POOL.soft_effects,
+    hard_effects=LOCAL_POOL.hard_effects,
+    join_blocks=False,
+    is_green=True,
+)
+"""What a `GreenPool` can do, whatever the library."""
