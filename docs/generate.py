@@ -162,10 +162,22 @@ def subcommands(name: str) -> list[str]:
         return found.list_commands(context) if isinstance(found, click.Group) else []
 
 
-def cli_page() -> str:
+def plugin_options(settings: Sequence[Setting]) -> str:
+    """The options that plugins add to ``kernel worker``."""
+    rows = []
+    for setting in settings:
+        names = ", ".join(f"`{option} {setting.metavar}`" for option in setting.options)
+        if names and setting.owner != "worker-kernel":
+            rows.append([names, prose(setting.help), setting.owner])
+    return f"Plugins add:\n\n{table(['option', 'meaning', 'distribution'], rows)}"
+
+
+def cli_page(settings: Sequence[Setting]) -> str:
     commands = []
     for name in BUILTINS:
         commands.append(f"## kernel {name}\n\n{documented(name)}")
+        if name == "worker":
+            commands.append(plugin_options(settings))
         commands += [f"### kernel {name} {below}\n\n{documented(name, below)}" for below in subcommands(name)]
     introduction = """
 Machine output (`--json`) is JSON alone on stdout, `{"schema": 1, "kernel": VERSION, ...}`; keys are only ever added.
@@ -270,12 +282,13 @@ def pages() -> dict[Path, str]:
     """Every generated file with what should be in it."""
     plugins = Plugins.load(environ={})
     pools = [plugins.pools[name] for name in sorted(plugins.pools)]
-    settings = [*CORE_SETTINGS, *sorted(plugins.settings, key=lambda setting: (setting.owner, setting.name))]
+    added = sorted(plugins.settings, key=lambda setting: (setting.owner, setting.name))
+    settings = [one for one in (*CORE_SETTINGS, *added) if of_this_repository(one.owner)]
     readme = ROOT / "README.md"
     return {
         REFERENCE / "hooks.md": hooks_page(),
-        REFERENCE / "settings.md": settings_page([one for one in settings if of_this_repository(one.owner)]),
-        REFERENCE / "cli.md": cli_page(),
+        REFERENCE / "settings.md": settings_page(settings),
+        REFERENCE / "cli.md": cli_page(settings),
         REFERENCE / "errors.md": errors_page(),
         REFERENCE / "pools.md": pools_page(pools, plugins),
         readme: between_markers(readme.read_text(encoding="utf-8"), "pools", comparison(pools)),

@@ -175,12 +175,12 @@ class MissingRequirement(GraphError):
 class OptionNeedsStep(MissingRequirement):
     """An option needs a step that a known distribution would provide; unlike `OptionRefused`, the pool is willing."""
 
-    def __init__(self, option: str, wants: str, install: str) -> None:
-        KernelError.__init__(
-            self,
-            f"{option} needs the step {wants!r}, which no installed plugin provides\ninstall it: pip install {install}",
+    def __init__(self, option: str, wants: str, install: str | None, absent: str = "") -> None:
+        self.step, self.wants, self.owner, self.install, self.absent = option, wants, "", install, absent
+        why = (
+            f"is not there: {absent}" if absent else f"no installed plugin provides\ninstall it: pip install {install}"
         )
-        self.step, self.wants, self.owner, self.install = option, wants, "", install
+        KernelError.__init__(self, f"{option} needs the step {wants!r}, which {why}")
 
 
 class StepFailed(KernelError):

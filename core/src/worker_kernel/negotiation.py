@@ -80,7 +80,7 @@ def negotiate(
 
     Raises:
         OptionRefused: an option, or an option of a task, cannot be had; others stand in a note.
-        OptionNeedsStep: an option needs a plugin that is not installed.
+        OptionNeedsStep: an option needs a plugin that is not installed, or is disabled or broken.
         SettingsError: settings contradict each other.
     """
     work = _Negotiation(settings, pool, plugins, best_effort=best_effort)
@@ -88,6 +88,7 @@ def negotiate(
     work.tunings()
     work.sizes()
     work.beyond_pools()
+    work.details()
     work.tasks(tasks)
     work.conclude()
     work.limits()
@@ -114,6 +115,7 @@ class _Negotiation:
         self._plugins = plugins
         self._best_effort = best_effort
         self._errors: list[tuple[str, KernelError]] = []
+        self._left_out: set[str] = set()
 
     def options(self) -> None:
         """Judge every option of the pool."""
@@ -148,18 +150,14 @@ class _Negotiation:
             self._refuse(setting, OptionRefused(spelled, self.pool.name, reason, able))
 
     def sizes(self) -> None:
-        """Judge a number of slots beside a range of them, and a policy for a range that nobody gave.
+        """Judge a number of slots beside a range of them.
 
-        Of number and range the one closer to the user holds; at the same distance neither can be meant.
+        The one closer to the user holds; at the same distance neither can be meant.
         """
-        settings, number, span, policy = self.settings, "worker_concurrency", "worker_autoscale", "worker_autoscaler"
-        if settings[span] is None:
-            if settings.given(policy):
-                self._refuse(
-                    policy, OptionRefused(settings.spelled(policy), "", "there is no --autoscale to decide on")
-                )
+        settings, number, span = self.settings, "worker_concurrency", "worker_autoscale"
+        if settings[span] is None or not settings.given(number):
             return
-        if not settings.given(number) or self._refused_already(number) or self._refused_already(span):
+        if self._refused_already(number) or self._refused_already(span):
             return
         spelled, other = settings.spelled(number), settings.spelled(span)
         if settings.source(number).layer > settings.source(span).layer:
@@ -192,13 +190,26 @@ class _Negotiation:
         if setting.refused:
             return OptionRefused(asked, "", setting.refused)
         if setting.step not in steps:
-            install = self._plugins.install_hint(setting.step)
-            if install is not None:
-                return OptionNeedsStep(asked, setting.step, install)
+            install, absent = self._plugins.install_hint(setting.step), self._plugins.why_absent(setting.step)
+            if install or absent:
+                return OptionNeedsStep(asked, setting.step, install, absent or "")
             return OptionRefused(asked, "", f"no installed plugin provides the step {setting.step!r}")
         if setting.name == "worker_beat" and capabilities.beat is Support.REFUSED:
             return OptionRefused(asked, self.pool.name, lacking("beat", self.pool.name), self._able("beat"))
         return None
+
+    def details(self) -> None:
+        """Judge settings that do something only together with another: what is left out takes its details with it."""
+        for name, setting in self.settings.declared.items():
+            whole = setting.goes_with
+            if not whole or not self.settings.given(name) or self._asked(whole, (None, False)):
+                continue
+            asked = self.settings.spelled(name)
+            if whole in self._left_out:
+                self._leave_out(name, f"{asked} is left out: it goes with {whole}")
+            else:
+                missing = (self.settings.declared[whole].options or (whole,))[-1]
+                self._refuse(name, OptionRefused(asked, "", f"it goes with {missing}, which is not given"))
 
     def tasks(self, tasks: Mapping[str, TaskOptions]) -> None:
         """Judge what tasks ask for by themselves."""
@@ -295,6 +306,7 @@ class _Negotiation:
     def _leave_out(self, name: str, why: str) -> None:
         self.warnings.append(why)
         self.settings = self.settings.dropping(name, why)
+        self._left_out.add(name)
 
     def _asked(self, name: str, idle: tuple[object, ...]) -> bool:
         return self.settings.given(name) and self.settings[name] not in idle

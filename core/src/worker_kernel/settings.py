@@ -71,6 +71,8 @@ class Setting:
     """Why no pool and no plugin honours it: any value but an `idle` one is refused, for this reason."""
     idle: tuple[object, ...] = (None, False)
     """For ``step`` and ``refused``: the values that ask for nothing, and so are honoured anyway."""
+    goes_with: str = ""
+    """The setting that this one is a detail of: given without it, it would come to nothing, and is refused."""
     owner: str = "worker-kernel"
     """The distribution that declares it."""
 

@@ -48,7 +48,10 @@ POOL: tuple[Setting, ...] = (
         name="worker_autoscaler",
         parse=kinds.optional(kinds.text),
         kind="name of a policy",
-        help="The policy by which --autoscale decides: a registered name or package.module:Class.",
+        help="The policy by which --autoscale decides: a registered name or package.module:Class. None: load.",
+        options=("--autoscaler",),
+        metavar="POLICY",
+        goes_with="worker_autoscale",
     ),
     Setting(
         name="worker_max_tasks_per_child",

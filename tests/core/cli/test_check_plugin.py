@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import subprocess
+import sys
 from collections.abc import Callable
 from importlib.machinery import ModuleSpec
 from typing import TYPE_CHECKING, Any
@@ -167,7 +168,11 @@ class TestTheThreadsPlugin(PluginContract):
 @pytest.mark.timeout(1200)
 def test_every_installed_pool_keeps_its_promises() -> None:
     done = subprocess.run(
-        ["kernel", "check-plugin", "--pools", "--json"], capture_output=True, text=True, timeout=1100, check=False
+        [sys.executable, "-m", "worker_kernel", "check-plugin", "--pools", "--json"],
+        capture_output=True,
+        text=True,
+        timeout=1100,
+        check=False,
     )
     document: dict[str, Any] = json.loads(done.stdout)
     names = {plugin["name"] for plugin in document["plugins"]}

@@ -12,6 +12,7 @@ from worker_kernel.capabilities import OPTIONS, Capabilities, Support
 from worker_kernel.core_settings import CORE_SETTINGS
 from worker_kernel.platforms import Platform
 from worker_kernel.plugins.declarations import Declared
+from worker_kernel.plugins.found import Found
 from worker_kernel.plugins.loading import Plugins
 from worker_kernel.pool import PoolSpec
 from worker_kernel.settings import Settings
@@ -35,12 +36,12 @@ MakeSettings = Callable[..., Settings]
 
 @pytest.fixture
 def make_plugins() -> MakePlugins:
-    """Plugins with the named pools and steps."""
+    """Plugins with the named pools and steps, and the rows that tell which distributions there are."""
 
-    def make(*pools: str, steps: tuple[str, ...] = ()) -> Plugins:
+    def make(*pools: str, steps: tuple[str, ...] = (), found: tuple[Found, ...] = ()) -> Plugins:
         specs = [PoolSpec(name=name, cls=f"fake:{name}", capabilities=POOLS[name]) for name in pools or POOLS]
         made = [StepSpec(name=name, blueprint=BlueprintName.WORKER, factory="fake:Step") for name in steps]
-        return Plugins(declared=[Declared(pools=tuple(specs), steps=tuple(made))])
+        return Plugins(found=found, declared=[Declared(pools=tuple(specs), steps=tuple(made))])
 
     return make
 

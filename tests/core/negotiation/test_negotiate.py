@@ -13,6 +13,7 @@ from worker_kernel.errors import KernelError, OptionNeedsStep, OptionRefused, Se
 from worker_kernel.negotiation import GREEN_BEAT, Negotiated, negotiate
 from worker_kernel.options import OPTION_SETTINGS
 from worker_kernel.platforms import Platform
+from worker_kernel.plugins.found import Found, Kind, Status
 from worker_kernel.plugins.loading import Plugins
 from worker_kernel.settings import Settings
 
@@ -44,11 +45,12 @@ def bring(make_plugins: MakePlugins, make_settings: MakeSettings, linux: Platfor
     def brought(
         *,
         steps: tuple[str, ...] = ("autoscaler",),
+        found: tuple[Found, ...] = (),
         tasks: Mapping[str, TaskOptions] | None = None,
         best_effort: bool = False,
         **given: object,
     ) -> Negotiated:
-        settings, plugins = make_settings(**given), make_plugins(steps=steps)
+        settings, plugins = make_settings(**given), make_plugins(steps=steps, found=found)
         pool, why = choose_pool(settings, plugins, linux)
         return negotiate(
             settings, pool, plugins=plugins, tasks=tasks or {}, platform=linux, best_effort=best_effort, why_pool=why
@@ -167,10 +169,20 @@ def test_of_a_number_of_slots_and_a_range_the_closer_one_holds(bring: Bring) -> 
     assert (closer.concurrency, closer.settings["worker_autoscale"]) == (3, None)
 
 
-def test_a_policy_without_a_range_decides_on_nothing_and_is_refused(bring: Bring) -> None:
-    with pytest.raises(OptionRefused, match="there is no --autoscale to decide on"):
-        bring(worker_pool="threads", app={"worker_autoscaler": "default"})
-    assert bring(worker_pool="threads", worker_autoscale="4,2", app={"worker_autoscaler": "default"}).warnings == ()
+def test_a_detail_without_what_it_goes_with_would_come_to_nothing_and_is_refused(bring: Bring) -> None:
+    with pytest.raises(OptionRefused, match="it goes with --autoscale, which is not given"):
+        bring(worker_pool="threads", app={"worker_autoscaler": "load"})
+    assert bring(worker_pool="threads", worker_autoscale="4,2", app={"worker_autoscaler": "load"}).warnings == ()
+
+
+def test_what_is_left_out_takes_its_details_with_it(bring: Bring) -> None:
+    file = 'worker_autoscale = "4,2"\nworker_autoscaler = "load"'
+    left_out = bring(worker_pool="solo", file=file)
+    assert left_out.warnings == (
+        "worker_autoscale = 4,2 (kernel.toml:1) is left out: solo cannot resize",
+        "worker_autoscaler = load (kernel.toml:2) is left out: it goes with worker_autoscale",
+    )
+    assert not left_out.settings.given("worker_autoscaler")
 
 
 @pytest.mark.parametrize("pool", ["threads", "prefork", "gevent", "solo"])
@@ -195,6 +207,25 @@ def test_autoscale_needs_first_a_pool_that_can_resize_then_the_step(bring: Bring
     assert caught.value.exit_code == 3
     (warning,) = bring(worker_pool="threads", worker_autoscale="4,2", steps=(), best_effort=True).warnings
     assert "needs the step 'autoscaler'" in warning
+
+
+def test_a_step_whose_plugin_is_installed_and_not_used_is_told_with_the_plugin_and_the_remedy(bring: Bring) -> None:
+    disabled = Found(
+        name="autoscale",
+        kind=Kind.PLUGIN,
+        value="worker_autoscale",
+        dist="worker-autoscale",
+        version="0.1.0",
+        status=Status.DISABLED,
+        reason="by KERNEL_PLUGINS=-autoscale",
+        remedy="leave out KERNEL_PLUGINS=-autoscale",
+    )
+    with pytest.raises(OptionNeedsStep) as caught:
+        bring(worker_pool="threads", worker_autoscale="4,2", steps=(), found=(disabled,))
+    assert str(caught.value) == (
+        "--autoscale 4,2 needs the step 'autoscaler', which is not there: plugin autoscale (worker-autoscale 0.1.0) "
+        "is disabled: by KERNEL_PLUGINS=-autoscale\nleave out KERNEL_PLUGINS=-autoscale"
+    )
 
 
 def test_an_embedded_scheduler_is_refused_until_a_plugin_provides_the_step(bring: Bring) -> None:

@@ -28,9 +28,12 @@ def load() -> Callable[..., Load]:
 def settings() -> Callable[..., Settings]:
     def make(**given: object) -> Settings:
         values = {"worker_autoscale": (10, 1), "worker_autoscale_keepalive": 30.0, "worker_autoscale_memory": None}
-        values |= {"worker_autoscaler": None, **given}
+        values |= {"worker_autoscaler": None, "worker_best_effort": False, **given}
         declared = {name: Setting(name=name, parse=lambda value: value, kind="any") for name in values}
-        source = Source(layer=Layer.DEFAULT)
-        return Settings(declared, {name: Value(value=value, source=source) for name, value in values.items()})
+        layers = {name: Layer.FILE if name in given else Layer.DEFAULT for name in values}
+        return Settings(
+            declared,
+            {name: Value(value=value, source=Source(layer=layers[name])) for name, value in values.items()},
+        )
 
     return make

@@ -20,6 +20,7 @@ from worker_kernel import (
     ControlError,
     Demand,
     LoopCalls,
+    OptionRefused,
     PluginBroken,
     PluginNotFound,
     Pool,
@@ -255,6 +256,18 @@ def test_a_policy_that_is_none_is_refused_with_what_to_do(
 ) -> None:
     with pytest.raises(error, match=words):
         Scene(settings, worker_autoscaler=name)
+
+
+@pytest.mark.parametrize("name", [None, "load"])
+def test_a_budget_is_refused_where_the_policy_does_not_look_at_memory(
+    settings: Any, name: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    refusal = "the policy load does not look at memory: --autoscaler resources does"
+    with pytest.raises(OptionRefused, match=refusal):
+        Scene(settings, worker_autoscaler=name, worker_autoscale_memory=1024)
+    Scene(settings, worker_autoscaler=name, worker_autoscale_memory=1024, worker_best_effort=True)
+    assert f"is left out (--best-effort): {refusal}" in caplog.text
+    Scene(settings, worker_autoscaler="resources", worker_autoscale_memory=1024)
 
 
 class Connection:

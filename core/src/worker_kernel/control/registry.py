@@ -73,9 +73,11 @@ class Commands:
         if spec is not None:
             return spec
         if name in AWAITED:
-            dist = self._worker.plugins.install_hint(AWAITED[name])
+            step, plugins = AWAITED[name], self._worker.plugins
+            dist, absent = plugins.install_hint(step), plugins.why_absent(step)
             remedy = f": pip install {dist}" if dist else ""
-            raise ControlError("refused", f"{name} needs the step {AWAITED[name]!r}, which no plugin provides{remedy}")
+            why = f"is not there: {absent}" if absent else f"no plugin provides{remedy}"
+            raise ControlError("refused", f"{name} needs the step {step!r}, which {why}")
         hint = did_you_mean(name, self._specs) or "; the command 'commands' lists what there is"
         raise ControlError("unknown command", f"there is no command {name!r}{hint}")
 

@@ -77,13 +77,19 @@ def settings() -> list[Setting]:
             default=30.0,
             unit="seconds",
             help="How long fewer slots must have been wanted, and how long ago the last growth must be, before any go.",
+            options=("--autoscale-keepalive",),
+            metavar="SECONDS",
+            goes_with="worker_autoscale",
         ),
         Setting(
             name="worker_autoscale_memory",
             parse=kinds.optional(kinds.kib),
             kind="size",
             unit="KiB",
-            help="With the policy resources: what the worker and its processes may have together (2GB and 1GiB are "
-            "taken too). None: nine tenths of what the control group or the machine has.",
+            help="Stay, with the policy resources, below this size of the worker and its processes together (200MB and "
+            "1GiB are taken too). None: nine tenths of what the control group or the machine has.",
+            options=("--autoscale-memory",),
+            metavar="KIB",
+            goes_with="worker_autoscale",
         ),
     ]

@@ -44,7 +44,7 @@ class Autoscaler:
 
     def __init__(self, worker: Worker, pool: Pool, policy: AutoscalePolicy, timers: Timers) -> None:
         maximum, minimum = cast("tuple[int, int]", worker.settings["worker_autoscale"])
-        keepalive = worker.settings.get_float("worker_autoscale_keepalive") or 30.0
+        keepalive = cast("float", worker.settings["worker_autoscale_keepalive"])
         self._worker, self._pool, self._timers = worker, pool, timers
         self.scaler = Scaler(
             pool, policy, size=worker.concurrency, maximum=maximum, minimum=minimum, keepalive=keepalive
