@@ -169,7 +169,10 @@ def test_a_cycle_ends_it_with_the_path(monkeypatch: pytest.MonkeyPatch) -> None:
         )
 
     monkeypatch.setattr(graph, "_worker", cyclic)
-    assert isinstance(CliRunner().invoke(command, [], obj=Invocation()).exception, StepCycle)
+    error = CliRunner().invoke(command, [], obj=Invocation()).exception
+    assert isinstance(error, StepCycle)
+    assert "x.y" in str(error)
+    assert "consumer" in str(error)
 
 
 @pytest.mark.timeout(300)

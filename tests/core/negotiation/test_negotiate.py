@@ -337,6 +337,7 @@ def test_no_option_is_ever_ignored(best_effort: bool, bring: Bring) -> None:
             except KernelError:
                 assert not best_effort
                 continue
+            spelling = (negotiated.settings.declared[name].options or (name,))[0]
             assert negotiated.settings.given(name) or any(
-                warning.startswith(("-", name)) for warning in negotiated.warnings
+                warning.startswith(f"{spelling} ") for warning in negotiated.warnings
             )

@@ -41,11 +41,16 @@ def test_a_setting_is_documented_and_takes_its_own_default(setting: Setting) -> 
         assert setting.metavar
 
 
-@pytest.mark.parametrize("setting", CORE_SETTINGS, ids=ids)
+@pytest.mark.parametrize("setting", [one for one in CORE_SETTINGS if one.refused or one.step], ids=ids)
 def test_what_is_refused_when_asked_for_is_not_asked_for_by_default(setting: Setting) -> None:
-    if setting.refused or setting.step:
-        assert setting.default in setting.idle
-        assert not (setting.refused and setting.step)
+    assert setting.default in setting.idle
+    assert not (setting.refused and setting.step)
+
+
+def test_a_detail_goes_with_a_setting_that_there_is() -> None:
+    wholes = {setting.goes_with for setting in CORE_SETTINGS} - {""}
+    assert "worker_autoscale" in wholes
+    assert wholes <= {setting.name for setting in CORE_SETTINGS}
 
 
 @pytest.mark.parametrize("setting", HONOURED, ids=ids)

@@ -78,11 +78,19 @@ def test_a_second_reader_replaces_the_first(hub: KombuHub, pair: tuple[socket.so
     assert calls == ["second"]
 
 
-def test_removing_what_is_unknown_or_closed_is_harmless(hub: KombuHub) -> None:
+def test_removing_what_is_unknown_or_closed_leaves_the_others_alone(
+    hub: KombuHub, pair: tuple[socket.socket, socket.socket]
+) -> None:
+    got: list[bytes] = []
+    hub.add_reader(pair[0], lambda: got.append(pair[0].recv(1)))
     hub.remove(4711)
     gone = socket.socket()
     gone.close()
     hub.remove(gone)
+    assert hub.statistics().descriptors == 1
+    pair[1].send(b"x")
+    hub.run_once(timeout=LONG)
+    assert got == [b"x"]
 
 
 def test_a_closed_descriptor_cannot_be_added(hub: KombuHub) -> None:
@@ -267,13 +275,17 @@ def test_errors_of_descriptors_and_calls_leave_the_turn_and_lose_nothing(
 def test_queue_empty_from_a_reader_means_nothing_to_read(
     hub: KombuHub, pair: tuple[socket.socket, socket.socket]
 ) -> None:
+    got: list[bytes] = []
+
     def read() -> None:
-        pair[0].recv(1)
+        got.append(pair[0].recv(1))
         raise queue.Empty
 
     hub.add_reader(pair[0], read)
-    pair[1].send(b"x")
-    hub.run_once(timeout=LONG)
+    for _ in range(2):
+        pair[1].send(b"x")
+        hub.run_once(timeout=LONG)
+    assert got == [b"x", b"x"], "it is still read from"
 
 
 def test_close_makes_pending_calls_and_is_final(caplog: pytest.LogCaptureFixture) -> None:

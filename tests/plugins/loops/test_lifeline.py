@@ -134,6 +134,7 @@ def test_a_full_socket_is_no_error_and_is_left_alone(lifeline: Lifeline, clock: 
             pass
     clock.advance(5.0)
     lifeline.beat()
+    assert set(read(ends)) == set(b"x"), "nothing was written into what is on its way"
 
 
 def test_a_closed_lifeline_beats_no_more(lifeline: Lifeline, clock: FakeClock, ends: Any) -> None:

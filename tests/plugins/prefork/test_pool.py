@@ -352,7 +352,9 @@ def test_a_restart_is_refused_by_name_unless_it_was_allowed(make_pool: MakePool,
     assert {child["generation"] for child in children(pool)} == {1}
 
 
-def test_a_child_that_is_killed_before_it_is_ready_is_started_anew(make_pool: MakePool, tmp_path: Path) -> None:
+def test_a_child_that_is_killed_before_it_is_ready_is_started_anew(
+    make_pool: MakePool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     def init(index: int) -> None:
         del index
         if not (tmp_path / "once").exists():
@@ -361,6 +363,7 @@ def test_a_child_that_is_killed_before_it_is_ready_is_started_anew(make_pool: Ma
 
     pool = make_pool(1, child_init=init)
     run(pool, SmallJob("any"))
+    assert caplog.text.count("a child process could not be started") == 1
 
 
 def test_a_child_that_crashes_while_it_starts_leaves_its_stack_in_the_log(

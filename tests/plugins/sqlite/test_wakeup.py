@@ -104,6 +104,7 @@ def test_ringing_a_full_fifo_does_not_block(path: str) -> None:
     for _ in range(70_000):
         waiter.wake()
     ring(wake_directory(path) / str(waiter.name))
+    assert wait(waiter, 0)
     waiter.close()
 
 

@@ -86,7 +86,8 @@ class PolicyContract:
         """No broker but the embedded one and Redis tells for how long messages wait, and some tell nothing."""
         policy = self.make_policy()
         for busy in (0, 2):
-            policy.wanted(a_load(busy=busy, depth=None, age=None, runtime=0.0))
+            wanted = policy.wanted(a_load(busy=busy, depth=None, age=None, runtime=0.0))
+            assert type(wanted) is int, f"wanted() returns {wanted!r} where the broker tells nothing"
 
     def test_its_ceiling_leaves_at_least_one_slot(self) -> None:
         policy = self.make_policy()
