@@ -10,7 +10,7 @@ from types import FrameType
 from typing import Any, ClassVar
 
 from .books import SlotWorker
-from .errors import JobKilled, UsageError
+from .errors import ExitCode, JobKilled, UsageError
 from .greens import URGENT, Green, GreenRun, kill_reason
 from .job import Job
 from .limits import Limits, Run, limit_deadlines
@@ -20,7 +20,6 @@ from .outcome import Outcome
 from .pool import PoolConfig, Slot
 from .slotpool import Server, SlotPool
 
-_STUCK_EXIT = 9
 _STDERR = 2
 PATIENCE = 1.0
 """Seconds; the default of ``worker_max_blocking_time``."""
@@ -145,12 +144,12 @@ class GreenPool(SlotPool):
         self._green.call_soon(lambda: self._green.spawn(self._book, run, outcome))
         what = f"task {run.job.task}[{run.job.id}] did not end at {kill_reason(kill)}, and holds the loop"
         self._tell(self.config.listener.finished, run.job, outcome)
-        self._tell(self.config.listener.failing, what, _STUCK_EXIT)
+        self._tell(self.config.listener.failing, what, ExitCode.HARD_LIMIT)
         self._if_held(lambda: None, lambda: self._end(what))
 
     def _end(self, what: str) -> None:
-        os.write(_STDERR, f"{what}: ending the process with exit code {_STUCK_EXIT}\n".encode())
-        os._exit(_STUCK_EXIT)
+        os.write(_STDERR, f"{what}: ending the process with exit code {ExitCode.HARD_LIMIT}\n".encode())
+        os._exit(ExitCode.HARD_LIMIT)
 
     def _book(self, run: Run, outcome: Outcome) -> None:
         """Enter the end of a run that was reported already; its slot is gone, and the pool is failing."""

@@ -6,7 +6,7 @@ import abc
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 from .errors import JobKilled, PoolClosed
@@ -54,8 +54,20 @@ class LocalPool(Pool):
         """Return what runs under this id, unless it is a report. Called with the lock held."""
 
     @abc.abstractmethod
+    def _current_runs(self) -> Sequence[Run]:
+        """Return what runs, reports included. Called with the lock held."""
+
+    @abc.abstractmethod
+    def _leave_behind(self, run: Run, take: Callable[[], bool], ending: Callable[[], Outcome]) -> bool:
+        """Report a run that is left to itself, unless ``take`` says that it has ended; return whether it was left."""
+
+    @abc.abstractmethod
     def _release(self) -> None:
         """End what serves the slots; nothing runs any more."""
+
+    def _raise_stop(self, run: Run) -> None:
+        """Ask a run to end: the pool is being terminated."""
+        run.raise_kill("stop")
 
     # -- jobs that wait
 
@@ -100,6 +112,23 @@ class LocalPool(Pool):
                 return False
         self._release()
         return True
+
+    def terminate(self) -> None:
+        """See `Pool.terminate`. Tasks get ``limit_grace`` to end by themselves."""
+        self.close()
+        with self._lock:
+            runs = self._current_runs()
+        for run in runs:
+            if not run.job.is_report:
+                self._raise_stop(run)
+        with self._lock:
+            self._ends.wait_for(lambda: not self._unreported, self.config.limit_grace)
+            self._stopped = True
+        for run in runs:
+            self._leave_behind(run, run.give_up, run.lost)
+        with self._lock:  # those that were being reported, or were not even accepted, report themselves at once
+            self._ends.wait_for(lambda: not self._unreported)
+        self._release()
 
     # -- a job that runs
 

@@ -6,12 +6,12 @@ import abc
 import logging
 import os
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import Protocol
 
 from .books import Books, SlotWorker
-from .errors import JobKilled, Unsupported
+from .errors import ExitCode, JobKilled, Unsupported
 from .job import Job
 from .limits import Run
 from .localpool import LocalPool
@@ -82,23 +82,6 @@ class SlotPool(LocalPool):
             self._release()
             raise
 
-    def terminate(self) -> None:
-        """See `Pool.terminate`. Tasks get ``limit_grace`` to end by themselves."""
-        self.close()
-        with self._lock:
-            runs = self._books.running()
-        for run in runs:
-            if not run.job.is_report:
-                run.raise_kill("stop")
-        with self._lock:
-            self._ends.wait_for(lambda: not self._unreported, self.config.limit_grace)
-            self._stopped = True
-        for run in runs:
-            self._leave_behind(run, run.give_up, run.lost)
-        with self._lock:  # those that were being reported, or were not even accepted, report themselves at once
-            self._ends.wait_for(lambda: not self._unreported)
-        self._release()
-
     def _release(self) -> None:
         with self._lock:
             self._stopped = True
@@ -109,10 +92,13 @@ class SlotPool(LocalPool):
             server.join(max(0.0, deadline - self.config.clock.monotonic()))
         self._limits.stop()
 
-    # -- resize, restart
-
     def _find(self, job_id: str) -> Run | None:
         return self._books.find(job_id)
+
+    def _current_runs(self) -> Sequence[Run]:
+        return self._books.running()
+
+    # -- resize, restart
 
     def grow(self, n: int) -> None:
         """See `Pool.grow`."""
@@ -229,11 +215,11 @@ class SlotPool(LocalPool):
         """Called on the watchdog's thread for a run that did not end when it was killed."""
         self._leave_behind(run, run.abandon, lambda: run.killed(kill))
 
-    def _leave_behind(self, run: Run, take: Callable[[], bool], ending: Callable[[], Outcome]) -> None:
-        """Report a run that goes on as a zombie, and put a new slot in the place of its own, unless it has ended."""
+    def _leave_behind(self, run: Run, take: Callable[[], bool], ending: Callable[[], Outcome]) -> bool:
+        """Put a new slot in the place of its own, too."""
         with self._lock:
             if not take():
-                return
+                return False
             outcome = ending()
             slot = self._books.slots[run.slot.index]
             wanted = not (self._books.too_many or self._stopped)
@@ -252,6 +238,7 @@ class SlotPool(LocalPool):
         if not started:
             self._tell_size()
         self._judge(short=wanted and not started)
+        return True
 
     def _judge(self, *, short: bool) -> None:
         """Say, once, that the pool is failing, if there are too many zombies or it is a slot ``short``."""
@@ -261,10 +248,10 @@ class SlotPool(LocalPool):
                 return
             self._failing = True
         if short:
-            self._tell(self.config.listener.failing, "no slot can be made in the place of a zombie's", 1)
+            self._tell(self.config.listener.failing, "no slot can be made in the place of a zombie's", ExitCode.FAULT)
         else:
             reason = f"{zombies} tasks did not end when they were killed, and the zombie budget is {budget}"
-            self._tell(self.config.listener.failing, reason, 9)
+            self._tell(self.config.listener.failing, reason, ExitCode.HARD_LIMIT)
 
     # -- what serves the slots
 

@@ -231,9 +231,6 @@ class Lazy(AutoscalePolicy):
         return 1
 
 
-NO_POLICY = object()
-
-
 @pytest.mark.parametrize(
     ("name", "cls"),
     [(None, LoadPolicy), ("load", LoadPolicy), ("resources", ResourcesPolicy), (f"{__name__}:Lazy", Lazy)],

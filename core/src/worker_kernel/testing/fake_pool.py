@@ -14,7 +14,7 @@ from typing import ClassVar
 import attrs
 
 from ..capabilities import Capabilities, Effect, Stuck, Support
-from ..errors import JobKilled, PoolClosed, TimeLimitExceeded, Unsupported, WorkerLostError
+from ..errors import ExitCode, JobKilled, PoolClosed, TimeLimitExceeded, Unsupported, WorkerLostError
 from ..job import Job, Raised
 from ..outcome import Failure, Outcome, OutcomeKind
 from ..pool import CancelHow, CancelReply, Pool, PoolConfig, PoolStatistics, Slot, SlotStatistics
@@ -343,7 +343,7 @@ class FakePool(Pool):
             self._changed.notify_all()
         self._tell_finished(run.job, outcome)
         if exhausted:
-            self.config.listener.failing("more zombies than the budget allows", 9)
+            self.config.listener.failing("more zombies than the budget allows", ExitCode.HARD_LIMIT)
 
     def _watch_the_gil(self) -> None:
         with self._changed:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 from worker_kernel import (
     Capabilities,
+    ExitCode,
     Job,
     JobKilled,
     LocalPool,
@@ -26,8 +27,6 @@ from .capabilities import CAPABILITIES
 from .signals import MakeRun, attended
 
 log = logging.getLogger("worker_pool_solo")
-
-_STUCK_EXIT = 9
 
 
 class SoloPool(LocalPool):
@@ -58,22 +57,9 @@ class SoloPool(LocalPool):
     def start(self) -> None:
         """See `Pool.start`. The slot begins to work when the main thread comes to `serve`."""
 
-    def terminate(self) -> None:
-        """See `Pool.terminate`. A task gets ``limit_grace`` to end by itself."""
-        self.close()
-        with self._lock:
-            run = self._run
-        if run is not None and not run.job.is_report:
-            run.raise_kill("stop")
-            self._limits.remind(run)
-        with self._lock:
-            self._ends.wait_for(lambda: not self._unreported, self.config.limit_grace)
-            self._stopped = True
-        if run is not None:
-            self._leave_behind(run, run.give_up, run.lost)
-        with self._lock:  # one that is being reported, or is not even accepted, reports itself at once
-            self._ends.wait_for(lambda: not self._unreported)
-        self._release()
+    def _raise_stop(self, run: Run) -> None:
+        super()._raise_stop(run)
+        self._limits.remind(run)
 
     def _release(self) -> None:
         with self._lock:
@@ -83,6 +69,9 @@ class SoloPool(LocalPool):
         if reporter is not None:
             reporter.join()
         self._limits.stop()
+
+    def _current_runs(self) -> Sequence[Run]:
+        return () if self._run is None else (self._run,)
 
     # -- statistics
 
@@ -161,10 +150,10 @@ class SoloPool(LocalPool):
         """Called on the watchdog's thread for a run that did not end when it was killed."""
         if self._leave_behind(run, run.abandon, lambda: run.killed(kill)):
             reason = f"task {run.job.task}[{run.job.id}] did not end when it was killed, and it has the only slot"
-            self._tell(self.config.listener.failing, reason, _STUCK_EXIT)
+            self._tell(self.config.listener.failing, reason, ExitCode.HARD_LIMIT)
 
     def _leave_behind(self, run: Run, take: Callable[[], bool], ending: Callable[[], Outcome]) -> bool:
-        """Report a run that goes on, unless it has ended, and let reports be run in a thread of their own."""
+        """Let reports be run in a thread of their own, too."""
         with self._lock:
             if not take():
                 return False
