@@ -84,6 +84,7 @@ def prepare(
         command_line=command_line,
         environ=environ,
         directory=directory,
+        elsewhere=plugins.may_have_it(),
     )
     include = settings["worker_include"]
     if isinstance(include, tuple):

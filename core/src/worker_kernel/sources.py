@@ -41,6 +41,7 @@ def read_settings(
     command_line: Mapping[str, tuple[str, object]] | None = None,
     environ: Mapping[str, str] | None = None,
     directory: Path | None = None,
+    elsewhere: str = "",
 ) -> tuple[Settings, tuple[str, ...]]:
     """Read every declared setting from where it was given closest to the user.
 
@@ -54,6 +55,7 @@ def read_settings(
         command_line: setting name -> (spelling that was used, what was given).
         environ: the environment; None: this process's.
         directory: where the configuration file is; None: the current directory.
+        elsewhere: what to add where a name is unknown: who else may declare it.
 
     Returns:
         The settings, and warnings, each one line.
@@ -67,6 +69,7 @@ def read_settings(
     problems = list(file.problems)
     warnings = list(file.warnings)
     values = {name: Value(value=setting.default, source=Source(layer=Layer.DEFAULT)) for name, setting in known.items()}
+    strange = False
     places = (
         _from_app(app or {}, app_name),
         _from_file(file),
@@ -77,6 +80,7 @@ def read_settings(
         setting = known.get(given.name)
         if setting is None:
             problems.append(_unknown(given, known))
+            strange = True
             continue
         try:
             values[given.name] = Value(value=setting.parse(given.raw), source=given.source)
@@ -88,6 +92,8 @@ def read_settings(
             f"no setting has {'this variable' if len(unknown) == 1 else 'these variables'}: {_few(unknown)}"
         )
     if problems:
+        if elsewhere and strange:
+            problems.append(elsewhere)
         raise SettingsError(problems)
     return Settings(known, values), tuple(warnings)
 

@@ -237,6 +237,14 @@ def test_an_option_of_a_plugin_that_does_not_load_is_not_merely_unknown(run: Run
     assert "plugins that are not loaded may have it: acme (acme-one 1.0)" in "".join(lines)
 
 
+def test_an_unknown_setting_of_a_plugin_that_is_not_loaded_names_the_plugin(run: Run, project: Path) -> None:
+    (project / "kernel.toml").write_text("worker_autoscale_keepalive = 5\n")
+    assert lines_of_error(run("worker", "-A", "tasks", KERNEL_PLUGINS="-autoscale"), 2) == [
+        "error: unknown setting worker_autoscale_keepalive (kernel.toml:1); did you mean worker_autoscale?",
+        "  plugins that are not loaded may have it: autoscale (worker-autoscale 0.1.0)",
+    ]
+
+
 def test_an_unknown_command_is_answered_with_the_nearest(run: Run) -> None:
     lines = lines_of_error(run("wroker"), 2)
     assert lines == [

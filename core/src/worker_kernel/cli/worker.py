@@ -15,7 +15,6 @@ from ..core_settings import CORE_SETTINGS
 from ..errors import KernelBug, UsageError
 from ..logs import set_up_logging
 from ..patching import EXECUTED_AGAIN, with_pool
-from ..plugins.found import USABLE, Kind
 from ..plugins.loading import Plugins
 from ..settings import Layer, Setting
 from .invocation import Invocation, spelling_used
@@ -41,9 +40,8 @@ class WorkerCommand(click.Command):
         try:
             return super().parse_args(ctx, args)
         except click.NoSuchOption as exc:
-            absent = [row.label for row in plugins.found if row.kind is not Kind.COMMAND and row.status not in USABLE]
-            if absent:
-                exc.add_note(f"plugins that are not loaded may have it: {', '.join(absent[:3])}")
+            if hint := plugins.may_have_it():
+                exc.add_note(hint)
             raise
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:

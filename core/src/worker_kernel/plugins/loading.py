@@ -202,6 +202,11 @@ class Plugins:
         row = next((row for row in self._by_distribution(dist or "") if row.status not in USABLE), None)
         return None if row is None else f"plugin {row.label} is {row.status}: {row.reason}\n{row.remedy}".rstrip()
 
+    def may_have_it(self) -> str:
+        """Return a line that names plugins which are not used, for what nobody else declares; empty: all are used."""
+        absent = [row.label for row in self.found if row.kind is not Kind.COMMAND and row.status not in USABLE]
+        return f"plugins that are not loaded may have it: {', '.join(absent[:3])}" if absent else ""
+
     def _by_distribution(self, dist: str) -> list[Found]:
         return [row for row in self.found if canonicalize_name(row.dist) == canonicalize_name(dist) and row.value]
 
