@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib.util
 import subprocess
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from tests.system.conftest import POOLS
@@ -59,7 +59,7 @@ def test_e12_a_pool_that_is_not_there_is_told_in_five_lines(plain_site: Any, how
 
 @pytest.fixture
 def kernel(plain_site: Any) -> Callable[..., subprocess.CompletedProcess[str]]:
-    return plain_site.kernel  # type: ignore[no-any-return]
+    return cast("Callable[..., subprocess.CompletedProcess[str]]", plain_site.kernel)
 
 
 def test_e12_nor_is_a_class_that_cannot_be_imported(kernel: Callable[..., Any], plain_site: Any) -> None:

@@ -6,7 +6,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Mapping
-from typing import IO, ClassVar
+from typing import IO, ClassVar, cast
 from weakref import WeakKeyDictionary
 
 from worker_kernel import BlueprintName, Step, StepContext, TimerHandle, Timers, Worker
@@ -40,8 +40,7 @@ class Plain(Step):
 
     @property
     def timers(self) -> Timers:
-        timers: Timers = self.worker.blueprint.component("timer")  # type: ignore[assignment]
-        return timers
+        return cast("Timers", self.worker.blueprint.component("timer"))
 
     def start(self) -> None:
         try:

@@ -28,7 +28,7 @@ class WantsHalves(Honest):
     caught_by = "test_it_answers_every_load_with_a_whole_number"
 
     def wanted(self, load: Load) -> int:
-        return super().wanted(load) if load.depth in (None, 0) else load.busy * 1.5  # type: ignore[return-value]
+        return super().wanted(load) if load.depth in (None, 0) else load.busy * 1.5  # type: ignore[return-value]  # the lie
 
 
 class CountsOnTheBroker(Honest):

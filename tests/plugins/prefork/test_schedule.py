@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -31,10 +33,10 @@ def test_reports_go_ahead_of_runs() -> None:
 
 
 @given(back=st.sets(st.integers(1, 20)), shuffle=st.randoms())
-def test_jobs_that_come_back_are_next_and_in_their_order(back: set[int], shuffle: object) -> None:
+def test_jobs_that_come_back_are_next_and_in_their_order(back: set[int], shuffle: random.Random) -> None:
     schedule = Schedule("fast")
     schedule.put(entry(21))
-    schedule.put_back([entry(number) for number in sorted(back, key=lambda _: shuffle.random())])  # type: ignore[attr-defined]
+    schedule.put_back([entry(number) for number in sorted(back, key=lambda _: shuffle.random())])
     assert numbers(schedule) == [*sorted(back), 21]
 
 

@@ -36,13 +36,13 @@ def black_hole(proxy: Any, until: Any) -> None:
 def short_black_hole(proxy: Any, until: Any) -> None:
     """What was on its way is lost, and the connection stays silent after healing."""
     proxy.swallow()
-    time.sleep(1)
+    time.sleep(1)  # the fault itself
     proxy.heal()
 
 
 def refused(proxy: Any, until: Any) -> None:
     proxy.refuse()
-    time.sleep(3)
+    time.sleep(3)  # the fault itself
     proxy.heal()
 
 

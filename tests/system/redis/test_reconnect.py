@@ -65,7 +65,7 @@ def short_black_hole(scene: Scene) -> None:
     """What was on its way is lost, and the connection stays silent after healing."""
     scene.proxy.swallow()
     scene.site.app.send_task("tasks.add", (0, 0))  # of which the worker would have been told
-    time.sleep(1)
+    time.sleep(1)  # the fault itself
     scene.proxy.heal()
 
 

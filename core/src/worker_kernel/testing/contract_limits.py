@@ -100,14 +100,17 @@ class LimitPromises(PoolMaker):
             except BaseException as error:
                 wrong[kind] = error
 
+        def attempt_here(kind: Stuck) -> None:
+            try:
+                with_bench(self, lambda bench: here(bench, kind))
+            except AssertionError as error:
+                wrong[kind] = error
+
         harmless = [kind for kind in _HERE if table[kind] is Effect.RAISED]
         with ThreadPoolExecutor(len(Stuck)) as executor:
             attempts = executor.map(attempt, [kind for kind in Stuck if kind not in harmless])
             for kind in harmless:
-                try:
-                    with_bench(self, lambda bench, kind=kind: here(bench, kind))  # type: ignore[misc]
-                except AssertionError as error:
-                    wrong[kind] = error
+                attempt_here(kind)
             list(attempts)
         if wrong:
             raise AssertionError(

@@ -250,7 +250,7 @@ def _armed_during_start(cls: type[Step], refusal: Refusal) -> Iterator[None]:
         yield
     finally:
         if own:
-            cls.start = start  # type: ignore[method-assign]
+            cls.start = start  # type: ignore[method-assign]  # what it was
         else:
             del cls.start
 
