@@ -19,6 +19,7 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+from tests.waiting import missing, wait_for
 
 hypothesis.settings.register_profile(
     "loaded machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
@@ -110,6 +111,12 @@ def nothing_is_left(request: pytest.FixtureRequest) -> Iterator[None]:
         pytest.fail("the test leaves behind " + "; ".join(remains), pytrace=False)
 
 
+@pytest.fixture
+def until() -> Callable[..., object]:
+    """See `wait_for`."""
+    return wait_for
+
+
 @pytest.fixture(autouse=True)
 def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep the environment of whoever runs the tests out of the settings under test."""
@@ -161,10 +168,7 @@ def service() -> Callable[[str], str]:
         try:
             socket.create_connection(("127.0.0.1", port), timeout=5).close()
         except OSError as exc:
-            reason = f"{name} does not answer on 127.0.0.1:{port} ({exc.strerror or exc}): make services"
-            if os.environ.get("WK_TEST_REQUIRE_SERVICES") == "1":
-                pytest.fail(reason, pytrace=False)
-            pytest.skip(reason)
+            missing(f"{name} does not answer on 127.0.0.1:{port} ({exc.strerror or exc}): make services")
         return url
 
     return url

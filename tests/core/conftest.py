@@ -9,6 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from worker_kernel import Plugins
+from worker_kernel.plugins.discovery import discover
+from worker_kernel.plugins.selection import Selection
+
 POOL = """
     from worker_kernel import Capabilities, PoolSpec, implements, kernel_pools
     CONTRACT = 1
@@ -89,6 +93,12 @@ class Site:
         """Install a distribution with one plugin module, which begins as `PLUGIN` does."""
         self.module(f"{name}_module", PLUGIN + body)
         self.install(name, {"plugins": {name: f"{name}_module"}})
+
+    def load(self, words: str = "") -> Plugins:
+        """Load what is installed here, as far as ``words`` (of ``KERNEL_PLUGINS``) let it."""
+        selection, problems = Selection.read(environ={"KERNEL_PLUGINS": words})
+        assert problems == ()
+        return Plugins.survey(selection, discover([str(self.folder)]))
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import sys
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from itertools import permutations
@@ -19,6 +18,7 @@ from worker_kernel.limits import Limits, Run, ThreadRun
 from worker_kernel.outcome import Outcome, OutcomeKind
 from worker_kernel.pool import CancelHow, PoolConfig, Slot
 from worker_kernel.testing import FakeJob, RecordingListener
+from worker_kernel.testing.recording import eventually
 
 SLOT = Slot(index=0, pid=1)
 
@@ -32,13 +32,6 @@ def run_of(job: Job) -> ThreadRun:
 def spin(rounds: int = 200) -> int:
     """Run Python, so that whatever is under way to this thread arrives."""
     return sum(number for number in range(rounds))
-
-
-def until(happened: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
-    while not happened():
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
 
 
 def test_a_soft_limit_is_raised_once_and_the_task_may_catch_it() -> None:
@@ -349,7 +342,7 @@ def test_a_blocking_call_makes_the_soft_limit_undeliverable_and_the_log_says_so(
     lock.acquire()
 
     def release() -> None:
-        until(lambda: "undeliverable" in caplog.text)
+        eventually(lambda: "undeliverable" in caplog.text, "it is told")
         lock.release()
 
     releaser = threading.Thread(target=release)

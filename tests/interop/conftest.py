@@ -9,10 +9,9 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
 import uuid
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ import celery
 import kombu
 import pytest
 import redis
+from tests.waiting import missing, wait_for
 
 from worker_kernel import App
 
@@ -29,23 +29,6 @@ REDIS = os.environ.get("WK_TEST_REDIS_URL", "redis://127.0.0.1:6379")
 DATABASE = 5 + int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 4
 """Each process of a parallel run has its own."""
 READY = " ready"
-
-
-def wait_for(condition: Callable[[], Any], what: str, timeout: float = 30.0) -> Any:
-    """Look at the thing itself until it is so; the limit is for a loaded machine."""
-    deadline = time.monotonic() + timeout
-    while not (found := condition()):
-        if time.monotonic() > deadline:
-            pytest.fail(f"waited {timeout:.0f} s in vain for: {what}")
-        time.sleep(0.01)
-    return found
-
-
-def absent(server: str, why: object) -> None:
-    """Skip, or fail where the server was promised."""
-    if os.environ.get("WK_TEST_REQUIRE_SERVICES") == "1":
-        pytest.fail(f"there is no {server}, and there should be: {why}")
-    pytest.skip(f"needs {server}: {why}")
 
 
 class Process:
@@ -110,14 +93,14 @@ class Place:
             try:
                 server.flushdb()
             except redis.ConnectionError as error:
-                absent(f"Redis at {REDIS}", error)
+                missing(f"there is no Redis at {REDIS} ({error})")
             finally:
                 server.close()
         if self.kind == "amqp":
             try:
                 kombu.Connection(AMQP).ensure_connection(max_retries=1).release()
             except (OSError, kombu.exceptions.OperationalError) as error:
-                absent(f"RabbitMQ at {AMQP}", error)
+                missing(f"there is no RabbitMQ at {AMQP} ({error})")
 
     @property
     def celery(self) -> Any:
@@ -236,11 +219,6 @@ def place_of(kind: str, folder: Path) -> Iterator[Place]:
         yield place
     finally:
         place.close()
-
-
-@pytest.fixture
-def until() -> Callable[..., Any]:
-    return wait_for
 
 
 @pytest.fixture(params=["sqlite", "redis", "amqp"])

@@ -11,13 +11,13 @@ import subprocess
 import sys
 import tempfile
 import textwrap
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.redis_server import RedisServer
+from tests.waiting import missing, wait_for
 
 from worker_kernel import App
 from worker_kernel.control.client import ask
@@ -47,15 +47,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             for number, item in enumerate(group):
                 if number % SHARE != offset:
                     item.add_marker(pytest.mark.long)
-
-
-def wait_for(condition: Callable[[], object], what: str, timeout: float = 30.0) -> None:
-    """Look at the thing itself until it is so; the limit is for a loaded machine."""
-    deadline = time.monotonic() + timeout
-    while not condition():
-        if time.monotonic() > deadline:
-            pytest.fail(f"waited {timeout:.0f} s in vain for: {what}")
-        time.sleep(0.01)
 
 
 class WorkerProcess:
@@ -201,11 +192,6 @@ def plain_site(tmp_path: Path) -> Iterator[Site]:
 
 
 @pytest.fixture
-def until() -> Callable[..., None]:
-    return wait_for
-
-
-@pytest.fixture
 def sockets_of_its_own(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Keep the workers of a test apart from others on this machine, where a socket's path is short enough."""
     with tempfile.TemporaryDirectory(prefix="wk") as folder:
@@ -217,9 +203,7 @@ def sockets_of_its_own(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def redis_server(tmp_path: Path) -> Iterator[RedisServer]:
     """A Redis of the test's own, which runs."""
     if shutil.which("redis-server") is None:
-        if os.environ.get("WK_TEST_REQUIRE_SERVICES") == "1":
-            pytest.fail("needs the program redis-server, which was promised (WK_TEST_REQUIRE_SERVICES=1)")
-        pytest.skip("needs the program redis-server: make services")
+        missing("there is no program redis-server: make services")
     folder = tmp_path / "server"
     folder.mkdir()
     server = RedisServer(folder)

@@ -17,18 +17,11 @@ from worker_kernel import (
     kernel_pools,
 )
 from worker_kernel.kernelsteps import KERNEL_STEPS
-from worker_kernel.plugins.discovery import discover
 from worker_kernel.plugins.found import Found, Status
 from worker_kernel.plugins.selection import Selection
 
 if TYPE_CHECKING:
     from ..conftest import Site
-
-
-def load(site: Site, words: str = "") -> Plugins:
-    selection, problems = Selection.read(environ={"KERNEL_PLUGINS": words})
-    assert problems == ()
-    return Plugins.survey(selection, discover([str(site.folder)]))
 
 
 def rows(plugins: Plugins) -> dict[str, Found]:
@@ -41,7 +34,7 @@ def statuses(plugins: Plugins) -> dict[str, str]:
 
 def test_a_pool_is_loaded_without_its_class(importable: Site) -> None:
     importable.pool("acme")
-    plugins = load(importable)
+    plugins = importable.load()
     assert plugins.pools["acme"].cls == "acme_module_heavy:Pool"  # a module that does not exist
     assert plugins.pool("acme") is plugins.pools["acme"]
     assert statuses(plugins) == {"acme": "loaded"}
@@ -82,7 +75,7 @@ def test_steps_and_settings_belong_to_the_distribution_that_declares_them(import
         return [LoopSpec(name="acmeloop", factory="x:loop", asynchronous=False)]
     """,
     )
-    plugins = load(importable)
+    plugins = importable.load()
     assert [(step.name, step.owner) for step in plugins.steps[len(KERNEL_STEPS) :]] == [("acme.probe", "acme")]
     assert [(setting.name, setting.owner) for setting in plugins.settings] == [("acme_port", "acme")]
     assert list(plugins.transports) == ["acme", "acmes"]
@@ -108,7 +101,7 @@ def test_a_plugin_that_raises_at_import_is_put_aside_and_the_others_go_on(
     importable.module("bad_module", source)
     importable.install("bad", {"plugins": {"bad": "bad_module"}})
     importable.pool("good")
-    plugins = load(importable)
+    plugins = importable.load()
     assert statuses(plugins) == {"bad": "broken", "good": "loaded"}
     assert rows(plugins)["bad"].reason.startswith(reason)
     assert "KERNEL_PLUGINS=-bad" in rows(plugins)["bad"].remedy
@@ -118,12 +111,12 @@ def test_a_plugin_that_raises_at_import_is_put_aside_and_the_others_go_on(
 def test_an_interrupt_at_import_is_no_fault_of_the_plugin(importable: Site) -> None:
     importable.plugin("acme", "    raise KeyboardInterrupt")
     with pytest.raises(KeyboardInterrupt):
-        load(importable)
+        importable.load()
 
 
 def test_a_hook_that_raises_is_named_with_plugin_and_distribution(importable: Site) -> None:
     importable.pool("acme", "acme-pool", importable.POOL.replace("return", "1 / 0; return"))
-    plugins = load(importable)
+    plugins = importable.load()
     assert rows(plugins)["acme"].reason == (
         "ZeroDivisionError: division by zero (in hook kernel_pools of plugin acme (acme-pool 1.0))"
     )
@@ -156,7 +149,7 @@ def test_a_plugin_that_declares_what_cannot_be_is_broken_and_leaves_nothing(
     importable: Site, hook: str, answer: str, reason: str
 ) -> None:
     importable.plugin("acme", f"    @implements({hook})\n    def declare(): return {answer}\n")
-    plugins = load(importable)
+    plugins = importable.load()
     assert statuses(plugins) == {"acme": "broken"}
     assert reason in rows(plugins)["acme"].reason
     assert (plugins.loops, plugins.pools, plugins.steps) == ({}, {}, KERNEL_STEPS)
@@ -165,7 +158,7 @@ def test_a_plugin_that_declares_what_cannot_be_is_broken_and_leaves_nothing(
 
 def test_an_implementation_with_a_parameter_that_the_hook_has_not_is_broken(importable: Site) -> None:
     importable.plugin("acme", "    @implements(kernel_child_init)\n    def init(nonsense): ...\n")
-    plugins = load(importable)
+    plugins = importable.load()
     assert "nonsense" in rows(plugins)["acme"].reason
     assert statuses(plugins) == {"acme": "broken"}
     assert not plugins.hooks.listens(kernel_child_init)
@@ -175,7 +168,7 @@ def test_a_pool_entry_point_must_name_the_pool_that_the_module_declares(importab
     importable.module("acme_module", importable.POOL.format(name="other", module="x"))
     importable.install("acme", {"pools": {"acme": "acme_module", "other": "other_module"}})
     importable.module("other_module", importable.POOL.format(name="other", module="x"))
-    plugins = load(importable)
+    plugins = importable.load()
     assert statuses(plugins) == {"acme": "broken", "other": "loaded"}
     assert "entry point names pool 'acme', which acme_module does not declare" in rows(plugins)["acme"].reason
 
@@ -191,7 +184,7 @@ def test_two_pools_of_one_module_are_loaded_together(importable: Site) -> None:
     )
     importable.module("both", both)
     importable.install("acme", {"pools": {"one": "both", "two": "both"}})
-    assert list(load(importable).pools) == ["one", "two"]
+    assert list(importable.load().pools) == ["one", "two"]
 
 
 @pytest.mark.parametrize(
@@ -206,7 +199,7 @@ def test_two_pools_of_one_module_are_loaded_together(importable: Site) -> None:
 def test_another_contract_is_incompatible(importable: Site, contract: str, reason: str, remedy: str) -> None:
     importable.module("acme_module", contract)
     importable.install("acme", {"plugins": {"acme": "acme_module"}})
-    row = rows(load(importable))["acme"]
+    row = rows(importable.load())["acme"]
     assert row.status is Status.INCOMPATIBLE
     assert reason in row.reason
     assert remedy in row.remedy
@@ -230,11 +223,11 @@ def test_two_plugins_that_declare_one_thing_are_in_conflict_with_both_named(
 ) -> None:
     importable.plugin("one", body.format("one"))
     importable.plugin("two", body.format("two"))
-    plugins = load(importable)
+    plugins = importable.load()
     assert statuses(plugins) == {"one": "conflict", "two": "conflict"}
     assert rows(plugins)["one"].reason == f"it declares {what}, and so does two (two 1.0)"
     assert (plugins.loops, plugins.settings) == ({}, ())
-    assert statuses(load(importable, "-two")) == {"one": "loaded", "two": "disabled"}
+    assert statuses(importable.load("-two")) == {"one": "loaded", "two": "disabled"}
 
 
 def test_what_the_kernel_itself_declares_cannot_be_declared_again(importable: Site) -> None:
@@ -246,7 +239,7 @@ def test_what_the_kernel_itself_declares_cannot_be_declared_again(importable: Si
         return [StepSpec(name="pool", blueprint=BlueprintName.WORKER, factory="x:Y")]
     """,
     )
-    plugins = load(importable)
+    plugins = importable.load()
     assert rows(plugins)["acme"].reason == "it declares worker step 'pool', and so does the kernel itself"
     assert {step.owner for step in plugins.steps} == {"worker-kernel"}
 
@@ -254,20 +247,20 @@ def test_what_the_kernel_itself_declares_cannot_be_declared_again(importable: Si
 @pytest.mark.parametrize("words", ["-acme", "-acme:acme"])
 def test_a_disabled_plugin_is_not_imported(importable: Site, words: str) -> None:
     importable.plugin("acme", "    raise SystemExit")
-    assert statuses(load(importable, words)) == {"acme": "disabled"}
+    assert statuses(importable.load(words)) == {"acme": "disabled"}
 
 
 def test_commands_are_not_imported(importable: Site) -> None:
     importable.module("acme_module", "raise SystemExit")
     importable.install("acme", {"commands": {"acme": "acme_module:command"}})
-    assert statuses(load(importable)) == {"acme": "ready"}
+    assert statuses(importable.load()) == {"acme": "ready"}
 
 
 def test_a_pool_and_a_plugin_of_one_name_live_side_by_side(importable: Site) -> None:
     importable.module("a_module", importable.POOL.format(name="acme", module="x"))
     importable.module("b_module", importable.PLUGIN + LOOP)
     importable.install("acme", {"pools": {"acme": "a_module"}, "plugins": {"acme": "b_module"}})
-    plugins = load(importable)
+    plugins = importable.load()
     assert [row.status for row in plugins.found] == [Status.LOADED, Status.LOADED]
     assert (list(plugins.pools), list(plugins.loops)) == (["acme"], ["theirs"])
 
@@ -275,13 +268,13 @@ def test_a_pool_and_a_plugin_of_one_name_live_side_by_side(importable: Site) -> 
 def test_load_object_names_the_owner_of_what_cannot_be_imported(importable: Site) -> None:
     importable.module("acme", "raise SystemExit(4)")
     with pytest.raises(PluginBroken, match="acme:Step of acme-dist cannot be imported: exits at import with status 4"):
-        load(importable).load_object("acme:Step", "acme-dist")
+        importable.load().load_object("acme:Step", "acme-dist")
 
 
 def test_install_hints_are_given_for_what_is_not_installed_only(importable: Site) -> None:
     importable.module("hub_module")
     importable.install("worker-hub", {"plugins": {"hub": "hub_module"}})
-    plugins = load(importable)
+    plugins = importable.load()
     assert plugins.install_hint("hub") is None
     assert plugins.install_hint("consumer") == "worker-loops"
     assert plugins.install_hint("autoscaler") == "worker-autoscale"
@@ -291,10 +284,10 @@ def test_install_hints_are_given_for_what_is_not_installed_only(importable: Site
 def test_why_a_step_of_an_installed_plugin_is_absent_is_told(importable: Site) -> None:
     importable.module("hub_module")
     importable.install("worker-hub", {"plugins": {"hub": "hub_module"}})
-    assert load(importable).why_absent("timer") is None
-    why = load(importable, "-hub").why_absent("timer")
+    assert importable.load().why_absent("timer") is None
+    why = importable.load("-hub").why_absent("timer")
     assert why == "plugin hub (worker-hub 1.0) is disabled: by KERNEL_PLUGINS=-hub\nleave out KERNEL_PLUGINS=-hub"
-    assert load(importable).why_absent("acme.step") is None
+    assert importable.load().why_absent("acme.step") is None
 
 
 def test_boot_ends_where_a_demanded_plugin_is_missing(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.waiting import wait_for
 
 from worker_broker_sqlite.queues import Queues
 from worker_broker_sqlite.results import SqliteResultStore
@@ -83,7 +84,7 @@ def test_a_wait_ends_when_another_connection_stores_the_end(store: SqliteResultS
     found: list[Any] = []
     reader = threading.Thread(target=lambda: found.append(store.wait("t", 30)))
     reader.start()
-    until(lambda: other._database.execute("SELECT 1 FROM waiters"), other)
+    wait_for(lambda: other._database.execute("SELECT 1 FROM waiters"), "the reader to wait")
     other.store(meta("STARTED"))
     begin = time.monotonic()
     other.store(meta(status))
@@ -93,12 +94,6 @@ def test_a_wait_ends_when_another_connection_stores_the_end(store: SqliteResultS
     assert other._database.execute("SELECT 1 FROM waiters") == []
     assert list(Path(f"{path}-wake").iterdir()) == []
     other.close()
-
-
-def until(condition: Any, store: SqliteResultStore) -> None:
-    end = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < end
 
 
 def test_a_wait_for_what_is_there_returns_at_once(store: SqliteResultStore) -> None:

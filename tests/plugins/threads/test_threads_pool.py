@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from worker_kernel import CancelHow, CancelReply, JobKilled, OutcomeKind, PoolConfig, Unsupported
 from worker_kernel.testing import FakeJob, RecordingListener
+from worker_kernel.testing.recording import eventually
 from worker_pool_threads import CONTRACT, pools
 from worker_pool_threads.pool import ThreadsPool
 
@@ -28,13 +29,6 @@ def listener_of(pool: ThreadsPool) -> RecordingListener:
     listener = pool.config.listener
     assert isinstance(listener, RecordingListener)
     return listener
-
-
-def until(happened: Callable[[], object], what: str = "") -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not happened():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.002)
 
 
 @pytest.fixture
@@ -103,7 +97,7 @@ def test_what_a_zombie_returns_is_neither_stored_nor_told(make_pool: MakePool) -
     pool = make_pool()
     job = zombie(pool)
     job.release()
-    until(lambda: pool.statistics().zombies == 0, "the zombie is gone from the count when its thread ends")
+    eventually(lambda: pool.statistics().zombies == 0, "the zombie is gone from the count when its thread ends")
     assert job.steps == ["prepare", "call"]
     assert len(listener_of(pool).outcomes(job.id)) == 1
 
@@ -241,7 +235,7 @@ def test_terminate_ends_what_python_can_end_and_loses_the_rest(make_pool: MakePo
     assert kinds == [OutcomeKind.CANCELLED, OutcomeKind.LOST, OutcomeKind.LOST]
     for job in jobs:
         job.release()
-    until(lambda: pool.statistics().zombies == 0)
+    eventually(lambda: pool.statistics().zombies == 0, "the zombie has ended")
     assert listener_of(pool).violations() == []
 
 
