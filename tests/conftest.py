@@ -195,6 +195,12 @@ def redis_url(service: Callable[[str], str]) -> str:
     return service("redis")
 
 
+def pytest_collection_finish() -> None:
+    """Put what was imported out of the garbage collector's way, which is asked after most tests."""
+    gc.collect()
+    gc.freeze()
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say how many tests did not run for want of a server, and of which."""
     skipped = terminalreporter.stats.get("skipped", [])
