@@ -40,11 +40,12 @@ demo-io: $(VENV)/ready-run
 services:
 	@.ci/services
 
+test test-long: export PYTHONDONTWRITEBYTECODE := # or each process would compile each test anew
 test: $(VENV)/ready-dev
 	@echo "make test: the suite with branch coverage, on $$($(BIN)/python -V)"
 	@rm -f .coverage .coverage.*
 	@$(COMPILE)
-	@$(BIN)/coverage run -m pytest -q -m "not long" -n 3 --dist loadgroup
+	@$(BIN)/coverage run -m pytest -q -m "not long" -n 4 --dist loadgroup
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report --skip-covered --skip-empty
 

@@ -124,6 +124,9 @@ def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name)
 
 
+MEASURING = ("COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG")
+"""Variables by which coverage gets into the processes that a test starts."""
+
 STUCK = re.compile(
     r"sleep|block|stuck|zombie|limit|kill|terminat|cancel|lie|liar|swallow|outliv|cannot_be_ended|C_WITH", re.IGNORECASE
 )
@@ -143,13 +146,25 @@ def no_tracing_while_an_exception_waits(
     if before == (None, None) or sys.version_info >= (3, 12) or STUCK.search(request.node.nodeid) is None:
         yield
         return
-    for name in ("COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG"):
+    for name in MEASURING:
         monkeypatch.delenv(name, raising=False)
     sys.settrace(None)
     threading.settrace(None)
     yield
     sys.settrace(before[0])
     threading.settrace(before[1])
+
+
+ONCE_MORE = ("redis", "rabbitmq", "packaging", "docs", "examples", "interop")
+"""Folders of tests whose processes run once more what others' run: these are not measured, which saves a third."""
+
+
+@pytest.fixture(autouse=True)
+def no_measuring_of_what_runs_once_more(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Measure no coverage in the processes that such tests start."""
+    if request.node.path.parent.name in ONCE_MORE:
+        for name in MEASURING:
+            monkeypatch.delenv(name, raising=False)
 
 
 SERVICES: Mapping[str, tuple[int, str]] = {
@@ -182,6 +197,12 @@ def rabbitmq_url(service: Callable[[str], str]) -> str:
 @pytest.fixture
 def redis_url(service: Callable[[str], str]) -> str:
     return service("redis")
+
+
+def pytest_collection_finish() -> None:
+    """Put what was imported out of the garbage collector's way, which is asked after most tests."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

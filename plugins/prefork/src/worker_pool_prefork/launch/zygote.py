@@ -10,13 +10,14 @@ import logging
 import os
 import signal
 import socket
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
 from ..child import Ends
 from ..frames import FrameReader, Word, read_news
 from ..orders import Orders
-from ..reactor import READ, Reactor, Timer
+from ..reactor import READ, WRITE, Reactor, Timer
 from .executed import boot_frame, spawn
 from .launcher import Birth, Exit, end_group, reap
 from .zygote_process import EXITED, PING, REQUEST, SERVING, SPAWNED
@@ -46,10 +47,13 @@ class Zygote:
         self._control, theirs = socket.socketpair()
         self._reader = FrameReader()
         self._births: dict[int, Birth] = {}
+        self._waiting: deque[tuple[int, list[int]]] = deque()
+        """Requests that the socket has no room for, with descriptors of our own."""
         self._pids: dict[int, int] = {}
         self._patience = patience
         self._serving = False
         self._answer_due: Timer | None = None
+        self._given_up = False
         self._why = ""
         self._ended: Exit | None = None
         try:
@@ -60,12 +64,12 @@ class Zygote:
             theirs.close()
         self._control.sendall(boot_frame(orders))
         self._control.setblocking(False)
-        reactor.watch(self._control.fileno(), READ, self._read)
+        reactor.watch(self._control.fileno(), READ, self._ready_for)
         reap(reactor, self.pid, self._exited)
 
     @property
     def alive(self) -> bool:
-        """Whether it can give birth."""
+        """Whether its process is there. It may already be known to give birth no more."""
         return self._ended is None
 
     @property
@@ -73,14 +77,15 @@ class Zygote:
         """Whether no child of it lives, or is to come."""
         return not self._births
 
-    def bear(self, number: int, ends: Ends, birth: Birth) -> None:
-        """Ask for a child; it is told of through ``birth``."""
-        self._births[number] = birth
+    def bear(self, number: int, ends: Ends, birth: Birth) -> bool:
+        """Ask for a child; it is told of through ``birth``. False: this one gives birth no more; ask another one."""
         try:
             self._request(number, [ends.pipe, ends.page, ends.crash])
-        except OSError as exc:
-            log.error("the zygote takes no request: %s", exc)
-            self._drop(number, Exit(status=signal.SIGKILL, peak=0))
+        except OSError:
+            self._give_up("takes no request")
+            return False
+        self._births[number] = birth
+        return True
 
     def ping(self) -> None:
         """See whether it still answers. One that has not even come to serve is given up."""
@@ -97,25 +102,52 @@ class Zygote:
         return birth in self._births.values()
 
     def _request(self, number: int, descriptors: list[int]) -> None:
-        socket.send_fds(self._control, [number.to_bytes(REQUEST, "big")], descriptors)
+        if self._waiting or not self._send(number, descriptors):
+            self._waiting.append((number, [os.dup(fd) for fd in descriptors]))
+            self._reactor.watch(self._control.fileno(), READ | WRITE, self._ready_for)
         if self._serving and self._answer_due is None:
             self._answer_due = self._reactor.later(self._patience, lambda: self._give_up("does not answer"))
 
+    def _send(self, number: int, descriptors: list[int]) -> bool:
+        try:
+            socket.send_fds(self._control, [number.to_bytes(REQUEST, "big")], descriptors)
+        except BlockingIOError:
+            return False
+        return True
+
+    def _send_waiting(self) -> None:
+        try:
+            while self._waiting and self._send(*self._waiting[0]):
+                _close_all(self._waiting.popleft()[1])
+        except OSError:
+            self._give_up("takes no request")
+            return
+        if not self._waiting:
+            self._reactor.watch(self._control.fileno(), READ, self._ready_for)
+
     def _give_up(self, why: str) -> None:
-        if self.alive:
+        if self.alive and not self._given_up:
+            self._given_up = True
             log.error("the zygote %d %s: it is killed, and its %d child(ren) with it", self.pid, why, len(self._births))
             os.kill(self.pid, signal.SIGKILL)
 
     def close(self) -> None:
         """Let it end, with whatever children it still has. Idempotent."""
         self._answered()
+        while self._waiting:
+            _close_all(self._waiting.popleft()[1])
         if self._control.fileno() >= 0:
             self._reactor.forget(self._control.fileno())
             self._control.close()
 
-    def _read(self, events: int = READ) -> bool:
+    def _ready_for(self, events: int) -> None:
+        if events & WRITE:
+            self._send_waiting()
+        if events & READ:
+            self._read()
+
+    def _read(self) -> bool:
         """Act on what it says; returns whether there may be more."""
-        del events
         try:
             data = self._control.recv(65536)
         except BlockingIOError:
@@ -177,6 +209,11 @@ class Zygote:
         self._gone(self)
 
 
+def _close_all(descriptors: list[int]) -> None:
+    for fd in descriptors:
+        os.close(fd)
+
+
 class ZygoteLauncher:
     """Starts a zygote with the first child, and anew when it has ended or new code is wanted."""
 
@@ -190,11 +227,13 @@ class ZygoteLauncher:
 
     def launch(self, orders: Orders, ends: Ends, birth: Birth) -> None:
         """See `Launcher.launch`."""
-        if self._zygote is None or not self._zygote.alive:
-            self._zygote = Zygote(self._reactor, orders, self._gone, self._patience)
         birth.send(boot_frame(orders))
         self._numbers += 1
-        self._zygote.bear(self._numbers, ends, birth)
+        if self._zygote is None or not self._zygote.bear(self._numbers, ends, birth):
+            self.renew()
+            self._zygote = Zygote(self._reactor, orders, self._gone, self._patience)
+            if not self._zygote.bear(self._numbers, ends, birth):
+                raise OSError("a zygote that has just been started takes no request")
 
     def overdue(self, birth: Birth) -> None:
         """See `Launcher.overdue`: it would be the zygote that tells, if it still answers."""
