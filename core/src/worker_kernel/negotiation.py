@@ -202,13 +202,16 @@ class _Negotiation:
         """Judge settings that do something only together with another: what is left out takes its details with it."""
         for name, setting in self.settings.declared.items():
             whole = setting.goes_with
-            if not whole or not self.settings.given(name) or self._asked(whole, (None, False)):
+            if not whole or not self.settings.given(name):
+                continue
+            declared = self.settings.declared.get(whole)  # None: it is that of a plugin that is not here
+            if declared is not None and self._asked(whole, (None, False)):
                 continue
             asked = self.settings.spelled(name)
             if whole in self._left_out:
                 self._leave_out(name, f"{asked} is left out: it goes with {whole}")
             else:
-                missing = (self.settings.declared[whole].options or (whole,))[-1]
+                missing = declared.options[-1] if declared is not None and declared.options else whole
                 self._refuse(name, OptionRefused(asked, "", f"it goes with {missing}, which is not given"))
 
     def tasks(self, tasks: Mapping[str, TaskOptions]) -> None:

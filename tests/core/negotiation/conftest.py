@@ -15,7 +15,7 @@ from worker_kernel.plugins.declarations import Declared
 from worker_kernel.plugins.found import Found
 from worker_kernel.plugins.loading import Plugins
 from worker_kernel.pool import PoolSpec
-from worker_kernel.settings import Settings
+from worker_kernel.settings import Setting, Settings
 from worker_kernel.sources import read_settings
 
 POOLS = {
@@ -51,12 +51,18 @@ def make_settings(tmp_path: Path) -> MakeSettings:
     """Settings given in the named places: ``file`` is text, the others are mappings."""
 
     def make(
-        *, app: dict[str, object] | None = None, file: str = "", environ: dict[str, str] | None = None, **line: object
+        *,
+        app: dict[str, object] | None = None,
+        file: str = "",
+        environ: dict[str, str] | None = None,
+        added: tuple[Setting, ...] = (),
+        **line: object,
     ) -> Settings:
         (tmp_path / "kernel.toml").write_text(file)
-        spellings = {setting.name: (setting.options or (setting.name,))[0] for setting in CORE_SETTINGS}
+        declared = [*CORE_SETTINGS, *added]
+        spellings = {setting.name: (setting.options or (setting.name,))[0] for setting in declared}
         settings, _ = read_settings(
-            CORE_SETTINGS,
+            declared,
             app=app,
             app_name="proj",
             environ=environ or {},

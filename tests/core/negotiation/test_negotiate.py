@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 
 import pytest
 
+from worker_kernel import kinds
 from worker_kernel.application import TaskOptions
 from worker_kernel.capabilities import OPTIONS, Support
 from worker_kernel.choosing import choose_pool
@@ -15,7 +16,7 @@ from worker_kernel.options import OPTION_SETTINGS
 from worker_kernel.platforms import Platform
 from worker_kernel.plugins.found import Found, Kind, Status
 from worker_kernel.plugins.loading import Plugins
-from worker_kernel.settings import Settings
+from worker_kernel.settings import Setting, Settings
 
 MakePlugins = Callable[..., Plugins]
 MakeSettings = Callable[..., Settings]
@@ -173,6 +174,12 @@ def test_a_detail_without_what_it_goes_with_would_come_to_nothing_and_is_refused
     with pytest.raises(OptionRefused, match="it goes with --autoscale, which is not given"):
         bring(worker_pool="threads", app={"worker_autoscaler": "load"})
     assert bring(worker_pool="threads", worker_autoscale="4,2", app={"worker_autoscaler": "load"}).warnings == ()
+
+
+def test_a_detail_of_what_nobody_declares_is_refused(bring: Bring) -> None:
+    stray = Setting(name="acme_detail", parse=kinds.whole(), kind="whole number", goes_with="acme_whole")
+    with pytest.raises(OptionRefused, match="acme_detail = 3 .* it goes with acme_whole, which is not given"):
+        bring(added=(stray,), app={"acme_detail": 3})
 
 
 def test_what_is_left_out_takes_its_details_with_it(bring: Bring) -> None:

@@ -17,7 +17,6 @@ log = logging.getLogger("worker_kernel.plugins")
 
 P = ParamSpec("P")
 R = TypeVar("R")
-F = TypeVar("F", bound=Callable[..., object])
 
 _marker = pluggy.HookimplMarker(PROJECT)
 
