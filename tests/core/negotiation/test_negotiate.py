@@ -178,7 +178,7 @@ def test_a_detail_without_what_it_goes_with_would_come_to_nothing_and_is_refused
 
 def test_a_detail_of_what_nobody_declares_is_refused(bring: Bring) -> None:
     stray = Setting(name="acme_detail", parse=kinds.whole(), kind="whole number", goes_with="acme_whole")
-    with pytest.raises(OptionRefused, match="acme_detail = 3 .* it goes with acme_whole, which is not given"):
+    with pytest.raises(OptionRefused, match=r"acme_detail = 3 .* it goes with acme_whole, which is not given"):
         bring(added=(stray,), app={"acme_detail": 3})
 
 

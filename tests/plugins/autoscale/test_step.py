@@ -9,6 +9,7 @@ from typing import Any, Self, cast
 import pytest
 
 from worker_autoscale import autoscale_policies
+from worker_autoscale import settings as declared_settings
 from worker_autoscale.asking import Asker
 from worker_autoscale.choosing import choose_policy
 from worker_autoscale.control import autoscale
@@ -25,6 +26,7 @@ from worker_kernel import (
     PluginNotFound,
     Pool,
     QueueDepth,
+    Setting,
     Slots,
     StopMode,
     StopRequest,
@@ -253,6 +255,14 @@ def test_a_policy_that_is_none_is_refused_with_what_to_do(
 ) -> None:
     with pytest.raises(error, match=words):
         Scene(settings, worker_autoscaler=name)
+
+
+@pytest.mark.parametrize("setting", declared_settings(), ids=lambda setting: setting.name)
+def test_a_setting_is_a_detail_of_the_range_and_has_an_option_of_its_name(setting: Setting) -> None:
+    assert setting.goes_with == "worker_autoscale"
+    assert setting.options == (f"--{setting.name.removeprefix('worker_').replace('_', '-')}",)
+    assert setting.metavar
+    assert setting.unit
 
 
 @pytest.mark.parametrize("name", [None, "load"])
