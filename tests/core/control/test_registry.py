@@ -6,21 +6,23 @@ import sys
 from types import ModuleType, SimpleNamespace
 from typing import Any, cast
 
+import attrs
 import pytest
 
 from worker_kernel import ControlCommandSpec, ControlError, LoopCalls, Plugins, Unsupported, Worker
 from worker_kernel.control.commands import KERNEL_COMMANDS
 from worker_kernel.control.registry import Commands
 from worker_kernel.plugins.declarations import Declared
+from worker_kernel.plugins.found import Found, Kind, Status
 
 
 class Scene:
     """Commands over a loop that turns when it is woken, if it turns at all."""
 
-    def __init__(self, *specs: ControlCommandSpec, turns: bool = True) -> None:
+    def __init__(self, *specs: ControlCommandSpec, turns: bool = True, found: tuple[Found, ...] = ()) -> None:
         self.turned = 0
         self.loop_calls = LoopCalls(self._turn if turns else lambda: None)
-        plugins = Plugins(declared=[Declared(control_commands=specs)])
+        plugins = Plugins(found=found, declared=[Declared(control_commands=specs)])
         self.worker = SimpleNamespace(plugins=plugins, loop_calls=self.loop_calls)
         self.commands = Commands(cast("Worker", self.worker))
 
@@ -81,6 +83,17 @@ def test_what_is_not_carried_out_says_why(acme: Any, name: str, arguments: Any, 
         Scene(spec()).commands.execute(name, arguments)
     assert caught.value.kind == kind
     assert text in str(caught.value)
+
+
+def test_a_command_of_a_plugin_that_is_not_used_names_it_and_the_remedy() -> None:
+    row = Found(name="autoscale", kind=Kind.PLUGIN, value="worker_autoscale", dist="worker-autoscale", version="0.1.0")
+    disabled = attrs.evolve(row, status=Status.DISABLED, reason="by --safe-mode", remedy="leave out --safe-mode")
+    with pytest.raises(ControlError) as caught:
+        Scene(found=(disabled,)).commands.execute("autoscale", {})
+    assert str(caught.value) == (
+        "autoscale needs the step 'autoscaler', which is not there: plugin autoscale (worker-autoscale 0.1.0) is "
+        "disabled: by --safe-mode; leave out --safe-mode"
+    )
 
 
 def test_a_fault_of_a_command_is_logged_and_told_without_a_traceback(

@@ -76,7 +76,7 @@ class Commands:
             step, plugins = AWAITED[name], self._worker.plugins
             dist, absent = plugins.install_hint(step), plugins.why_absent(step)
             remedy = f": pip install {dist}" if dist else ""
-            why = f"is not there: {absent}" if absent else f"no plugin provides{remedy}"
+            why = f"is not there: {'; '.join(absent.splitlines())}" if absent else f"no plugin provides{remedy}"
             raise ControlError("refused", f"{name} needs the step {step!r}, which {why}")
         hint = did_you_mean(name, self._specs) or "; the command 'commands' lists what there is"
         raise ControlError("unknown command", f"there is no command {name!r}{hint}")
