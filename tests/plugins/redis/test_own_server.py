@@ -142,6 +142,8 @@ def test_a_sentinel_leads_to_the_master(own: Any, tmp_path: Path, until: Call, r
             store.close()
         with redis.Redis(port=own.port, db=2) as client:
             assert client.exists("celery-task-meta-t", "q") == 2  # what was held has gone back
+        with redis.Redis(port=port) as client:
+            until(lambda: len(client.client_list()) == 1, "the connections to the sentinel to be closed")
     finally:
         sentinel.kill()
         sentinel.wait()

@@ -54,6 +54,13 @@ def pool(address: Address, *, retry: Any = None, client_name: str | None = None)
     return redis.ConnectionPool(host=host, port=port, health_check_interval=25, **options)
 
 
+def disconnect(source: Any) -> None:
+    """Close the connections of a pool that `pool` made, those to Sentinels among them; the next use connects again."""
+    source.disconnect()
+    for client in getattr(getattr(source, "sentinel_manager", None), "sentinels", ()):
+        client.connection_pool.disconnect()
+
+
 class Exclusive:
     """One connection of a pool that is used by one owner alone, and is never connected again behind its back."""
 

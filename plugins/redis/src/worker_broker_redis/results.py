@@ -17,7 +17,7 @@ from worker_kernel import LeaseLost, ResultStore, StoreUnavailable
 
 from . import chords, scripts
 from .address import Address
-from .connections import LOST, pool
+from .connections import LOST, disconnect, pool
 from .queues import SEPARATOR, Keys
 
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ class RedisResultStore(ResultStore):
         with self._lock:
             client, self._client = self._client, None
         if client is not None:
-            client.connection_pool.disconnect()
+            disconnect(client.connection_pool)
 
     def _run(self, script: scripts.Script, keys: list[str], arguments: list[Any]) -> Any:
         with self._server() as client:

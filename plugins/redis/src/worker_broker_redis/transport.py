@@ -15,7 +15,7 @@ from worker_kernel import LeasingTransport
 
 from .address import Address
 from .channel import Poller, RedisChannel
-from .connections import LOST, pool
+from .connections import LOST, disconnect, pool
 from .link import Link
 from .message import name
 from .queues import Batch, Move, Queues
@@ -139,7 +139,7 @@ class Transport(LeasingTransport):
         if self._waker is not None:
             self._waker.close()
         self._link = self._waker = None
-        self.pool.disconnect()
+        disconnect(self.pool)
 
     def as_uri(self, uri: str, include_password: bool = False, mask: str = "**") -> str:
         """The URL, without its password unless that is wanted."""
