@@ -225,8 +225,8 @@ def panel(one: Trace, top: float) -> list[str]:
         return LEFT + WIDTH * at / last
 
     title = (
-        f"{one.pool}: at the maximum {one.to_maximum} s after the peak began, at the minimum {one.to_minimum} s after "
-        f"the load ended, {one.turns} turn(s), {one.done} of {one.sent} done"
+        f"{one.pool}: maximum {one.to_maximum} s after the peak began, minimum {one.to_minimum} s after its end, "
+        f"{one.turns} turn(s), {one.done} of {one.sent} done"
     )
     parts = [
         f'<text x="{LEFT}" y="{top + 14}" font-weight="bold">{title}</text>',
