@@ -152,7 +152,8 @@ def test_reconnects_leave_no_descriptor_thread_or_timer(scene: Callable[..., Sce
         scene_.told("connecting again", losses)
     count()
     assert worker.stop() == 0, worker.log
-    # A cut now and then also hits a connection that is just being made or given up, so that single counts differ.
+    # A cut now and then also hits a connection that is just being made or given up: single counts may be higher, but
+    # what is left over stays.
     for number, seen in enumerate((*zip(*counts, strict=True), pending)):
         kind = ("descriptors", "threads", "timers")[number]
-        assert max(seen[-4:]) <= max(seen[:4]), (kind, seen)
+        assert min(seen[-4:]) <= max(seen[:4]), (kind, seen)
