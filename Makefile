@@ -51,7 +51,7 @@ test: $(VENV)/ready-dev
 
 test-long: $(VENV)/ready-dev
 	@echo "make test-long: what is marked long, on $$($(BIN)/python -V)"
-	@$(BIN)/python -m pytest -q -m long
+	@$(BIN)/python -m pytest -q -m long -n 3 --dist loadgroup
 
 test-all:
 	@PYTHON="$(PYTHON)" .ci/test-all
