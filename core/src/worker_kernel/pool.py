@@ -103,6 +103,8 @@ class PoolConfig:
     """For pools of child processes: the pool that each process runs inside. None: the pool's own way."""
     boot: BootRecord | None = None
     """How another process gets the application. None: it cannot, or there is no need to."""
+    sole: bool = False
+    """Whether this process is the worker's alone, so that it may be forked as long as it has one thread."""
     limit_grace: float = 1.0
     """Seconds that a task may take to end after its hard limit was raised in it, before it counts as a zombie."""
     zombie_budget: int = 10

@@ -75,6 +75,7 @@ class PoolStep(Step):
             processes=settings.get_int("worker_processes"),
             hosted=worker.pool_spec.inner,
             boot=_boot_record(worker),
+            sole=worker.sole,
             strategy=settings.get_str("worker_optimization"),
             options={name: settings[name] for name in settings},
             clock=worker.clock,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import sys
@@ -51,6 +52,7 @@ class Worker:
         pool: PoolSpec,
         platform: Platform | None = None,
         clock: Clock | None = None,
+        sole: bool = False,
     ) -> None:
         """Put a worker together. Nothing is connected, opened or started before `run`.
 
@@ -61,11 +63,15 @@ class Worker:
             pool: the chosen pool.
             platform: where the worker believes to be; None: where it is.
             clock: where the time comes from; None: the system's.
+            sole: whether the process is this worker's alone. Then children may be forked from it while it has one
+                thread, and once everything has been started its collector is turned on, which leaves alone for good
+                what there is by then.
         """
         self.app = app
         self.settings = settings
         self.plugins = plugins
         self.hooks = plugins.hooks
+        self.sole = sole
         self.pool_spec = pool
         self.platform = platform or current()
         self.clock: Clock = clock or SystemClock()
@@ -196,6 +202,9 @@ class Worker:
             if isinstance(exc.__cause__, KernelError):
                 raise exc.__cause__ from None  # it says what to do, and has the better exit code
             raise
+        if self.sole:
+            gc.freeze()
+            gc.enable()
 
     def _shut_down(self) -> None:
         self.blueprint.close()

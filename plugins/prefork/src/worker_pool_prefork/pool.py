@@ -111,16 +111,16 @@ class PreforkPool(Pool):
 
     def _launcher(self, method: str, patch: str) -> Launcher:
         config = self.config
+        equipment = None if config.app is None else Equipment(
+            app=config.app,
+            slot_start=config.slot_start,
+            slot_end=config.slot_end,
+            child_init=config.child_init,
+            child_exit=config.child_exit,
+        )
         if method == "fork":
-            if config.app is None:
+            if equipment is None:
                 raise UsageError("the pool has no application to fork with")
-            equipment = Equipment(
-                app=config.app,
-                slot_start=config.slot_start,
-                slot_end=config.slot_end,
-                child_init=config.child_init,
-                child_exit=config.child_exit,
-            )
             return ForkLauncher(self._reactor, equipment)
         if config.boot is None:
             raise UsageError(
@@ -128,7 +128,9 @@ class PreforkPool(Pool):
                 "put it into a module, or use --pool-start-method fork"
             )
         if method == "forkserver":
-            return ZygoteLauncher(self._reactor, patience=max(1.0, config.lost_wait))
+            # An inner pool may have the application configured in another way than this process has it.
+            own = equipment if config.sole and config.hosted is None else None
+            return ZygoteLauncher(self._reactor, patience=max(1.0, config.lost_wait), equipment=own)
         return ExecLauncher(self._reactor, patch=patch)
 
     # -- life

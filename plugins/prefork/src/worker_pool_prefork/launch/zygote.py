@@ -15,11 +15,12 @@ from typing import Any
 
 from ..child import Ends
 from ..frames import FrameReader, Word, read_news
-from ..orders import Orders
+from ..orders import Equipment, Orders
 from ..reactor import READ, Reactor, Timer
 from .executed import boot_frame, spawn
+from .fork import fork, has_one_thread
 from .launcher import Birth, Exit, end_group, reap
-from .zygote_process import EXITED, PING, REQUEST, SERVING, SPAWNED
+from .zygote_process import EXITED, PING, REQUEST, SERVING, SPAWNED, live_forked
 
 log = logging.getLogger("worker_pool_prefork")
 
@@ -31,7 +32,12 @@ class Zygote:
     """The worker's view of one zygote."""
 
     def __init__(
-        self, reactor: Reactor, orders: Orders, gone: Callable[[Zygote], None], patience: float = PATIENCE
+        self,
+        reactor: Reactor,
+        orders: Orders,
+        gone: Callable[[Zygote], None],
+        patience: float = PATIENCE,
+        equipment: Equipment | None = None,
     ) -> None:
         """Start it.
 
@@ -40,6 +46,7 @@ class Zygote:
             orders: what it loads; its index and slots mean nothing.
             gone: told when it has ended.
             patience: see `PATIENCE`.
+            equipment: what it has if it is forked from this process, which has one thread; None: it is executed.
         """
         self._reactor = reactor
         self._gone = gone
@@ -53,15 +60,20 @@ class Zygote:
         self._why = ""
         self._ended: Exit | None = None
         try:
-            self.pid = spawn(
-                "from worker_pool_prefork.launch.zygote_process import main; main()", "", (theirs.fileno(),)
-            )
+            self.pid = self._start(theirs.fileno(), orders, equipment)
         finally:
             theirs.close()
-        self._control.sendall(boot_frame(orders))
         self._control.setblocking(False)
         reactor.watch(self._control.fileno(), READ, self._read)
-        reap(reactor, self.pid, self._exited)
+
+    def _start(self, theirs: int, orders: Orders, equipment: Equipment | None) -> int:
+        if equipment is not None:
+            name = f"{orders.title}-zygote"
+            return fork(self._reactor, name, lambda: live_forked(theirs, orders, equipment), self._exited)
+        pid = spawn("from worker_pool_prefork.launch.zygote_process import main; main()", "", (theirs,))
+        self._control.sendall(boot_frame(orders))
+        reap(self._reactor, pid, self._exited)
+        return pid
 
     @property
     def alive(self) -> bool:
@@ -178,11 +190,22 @@ class Zygote:
 
 
 class ZygoteLauncher:
-    """Starts a zygote with the first child, and anew when it has ended or new code is wanted."""
+    """Starts a zygote with the first child, and anew when it has ended or new code is wanted.
 
-    def __init__(self, reactor: Reactor, *, patience: float = PATIENCE) -> None:
-        """Args: ``patience`` is in seconds; see `PATIENCE`."""
+    The first one is forked where that is safe, so that nothing is imported twice and no child waits for it. Those that
+    follow are executed: by then the worker has connections and threads, and the code on disk may be another.
+    """
+
+    def __init__(self, reactor: Reactor, *, patience: float = PATIENCE, equipment: Equipment | None = None) -> None:
+        """Make a launcher that has no zygote yet.
+
+        Args:
+            reactor: what turns their control sockets.
+            patience: in seconds; see `PATIENCE`.
+            equipment: what children work with that have this process's memory; None: it is not to be forked.
+        """
         self._reactor = reactor
+        self._equipment = equipment
         self._patience = patience
         self._zygote: Zygote | None = None
         self._old: set[Zygote] = set()
@@ -191,7 +214,10 @@ class ZygoteLauncher:
     def launch(self, orders: Orders, ends: Ends, birth: Birth) -> None:
         """See `Launcher.launch`."""
         if self._zygote is None or not self._zygote.alive:
-            self._zygote = Zygote(self._reactor, orders, self._gone, self._patience)
+            equipment, self._equipment = self._equipment, None
+            if equipment is not None and not has_one_thread():
+                equipment = None
+            self._zygote = Zygote(self._reactor, orders, self._gone, self._patience, equipment)
         birth.send(boot_frame(orders))
         self._numbers += 1
         self._zygote.bear(self._numbers, ends, birth)
