@@ -13,13 +13,16 @@ import json
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import attrs
-from packaging.utils import canonicalize_name
-from packaging.version import InvalidVersion, Version
 
 from .found import one_line
+from .plainversions import normalized
+
+if TYPE_CHECKING:
+    from packaging.version import Version
 
 GROUP_PREFIX = "worker_kernel."
 _NAME = re.compile(r"^Name:[ \t]*(.*?)[ \t]*$", re.MULTILINE | re.IGNORECASE)
@@ -89,8 +92,9 @@ def scan(path: Sequence[str] | None = None) -> Environment:
         known: dict[str, str] = {}
         for raw in _installed(folder):
             files = _Files(raw)
-            name, found = canonicalize_name(files.name), _read(files)
-            known[name] = max(known.get(name, ""), files.version, key=_version_key)
+            name, found = normalized(files.name), _read(files)
+            version = files.version
+            known[name] = max(known[name], version, key=_version_key) if name in known else version
             other = here.get(name)
             here[name] = found if other is None or (found is not None and _rank(found) > _rank(other)) else other
         winners = {**here, **winners}
@@ -199,7 +203,7 @@ def _read(files: _Files) -> Distribution | None:
         return None
     requires = tuple(files.headers.get_all("Requires-Dist") or ())
     # Whether an unreadable file matters to us, its neighbour may tell; if that is unreadable too, better a row.
-    if unreadable and not blind and not any(canonicalize_name(line).startswith("worker-kernel") for line in requires):
+    if unreadable and not blind and not any(normalized(line).startswith("worker-kernel") for line in requires):
         return None
     entries, problems = parse_entry_points(text or "")
     version = files.version
@@ -240,6 +244,8 @@ def _rank(found: Distribution) -> tuple[bool, tuple[bool, Version, str], str]:
 
 
 def _version_key(text: str) -> tuple[bool, Version, str]:
+    from packaging.version import InvalidVersion, Version  # takes its time, and hardly ever there are two of a name
+
     try:
         return (True, Version(text), text)
     except InvalidVersion:
