@@ -33,6 +33,7 @@ def pool(address: Address, *, retry: Any = None, client_name: str | None = None)
         "client_name": client_name,
         "protocol": 2,  # invalidations come to a subscriber, see `Link`
         "retry": retry or Retry(NoBackoff(), 0),
+        **_introduction(),
     }
     if address.path:
         return redis.ConnectionPool(connection_class=redis.UnixDomainSocketConnection, path=address.path, **options)
@@ -52,6 +53,12 @@ def pool(address: Address, *, retry: Any = None, client_name: str | None = None)
     if address.tls:
         options |= {"connection_class": redis.SSLConnection, **address.tls_options}
     return redis.ConnectionPool(host=host, port=port, health_check_interval=25, **options)
+
+
+def _introduction() -> dict[str, Any]:
+    """What a connection says of its library; else redis-py looks its own version up for each, in files."""
+    introducing = getattr(redis, "DriverInfo", None)  # since 7.1
+    return {} if introducing is None else {"driver_info": introducing(lib_version=redis.__version__)}
 
 
 class Exclusive:
