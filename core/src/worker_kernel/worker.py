@@ -22,6 +22,7 @@ from .loopcalls import LoopCalls
 from .platforms import Platform, current
 from .plugins.loading import Plugins
 from .pool import Pool, PoolSpec
+from .poolstep import PoolStep
 from .settings import Settings
 from .signals import SignalMailbox
 from .slots import Slots
@@ -63,9 +64,9 @@ class Worker:
             pool: the chosen pool.
             platform: where the worker believes to be; None: where it is.
             clock: where the time comes from; None: the system's.
-            sole: whether the process is this worker's alone. Then children may be forked from it while it has one
-                thread, and once everything has been started its collector is turned on, which leaves alone for good
-                what there is by then.
+            sole: whether the process is this worker's alone. Then the pool may get ahead (`Pool.get_ahead`), and once
+                everything has been started the collector is turned on, which leaves alone for good what there is by
+                then.
         """
         self.app = app
         self.settings = settings
@@ -178,6 +179,9 @@ class Worker:
         return self._run()
 
     def _run(self) -> int:
+        pool = self.blueprint.step("pool")
+        if self.sole and isinstance(pool, PoolStep):
+            pool.get_ahead(self)
         self.hooks.call(kernel_worker_init, worker=self)
         try:
             self.app.check_result_store()

@@ -18,7 +18,6 @@ import importlib.metadata
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
-
 from .distributions import Distribution, scan
 from .found import Found, Kind, Status
 from .plainversions import normalized

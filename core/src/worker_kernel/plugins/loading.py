@@ -6,7 +6,6 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-
 from ..bootsteps import StepSpec
 from ..capabilities import Capabilities
 from ..errors import (

@@ -7,13 +7,14 @@ import re
 from collections.abc import Callable, Mapping
 from itertools import zip_longest
 from types import MappingProxyType
+from typing import Any
 
 _SEPARATORS = re.compile(r"[-_.]+")
 _RELEASE = re.compile(r"[0-9]+(\.[0-9]+)*")
 _CLAUSE = re.compile(r"\s*(>=|<=|==|!=|>|<)\s*([0-9]+(?:\.[0-9]+)*)\s*")
 _LINE = re.compile(r"([A-Za-z0-9](?:[\w.-]*[A-Za-z0-9])?)\s*(?:\[[\w\s,.-]*\])?\s*\(?([^\s;@()\[\]][^;@()\[\]]*)?\)?")
 _OF_EXTRA = re.compile(r"[^;]*;\s*extra\s*==\s*(\"[^\"]+\"|'[^']+')\s*")
-_COMPARISONS: Mapping[str, Callable[[object, object], bool]] = MappingProxyType(
+_COMPARISONS: Mapping[str, Callable[[Any, Any], Any]] = MappingProxyType(
     {">=": operator.ge, "<=": operator.le, "==": operator.eq, "!=": operator.ne, ">": operator.gt, "<": operator.lt}
 )
 

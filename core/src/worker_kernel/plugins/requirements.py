@@ -69,7 +69,7 @@ def lack(
 def _unmet(dist: str, required: str, specifiers: str, installed: Mapping[str, str], kernel: str) -> Lack | None:
     name = normalized(required)
     version = kernel if name == KERNEL else installed.get(name)
-    if version is not None and (not specifiers or _holds(specifiers, version)) or name == KERNEL and not kernel:
+    if (version is not None and (not specifiers or _holds(specifiers, version))) or (name == KERNEL and not kernel):
         return None
     from packaging.specifiers import SpecifierSet
 

@@ -55,9 +55,7 @@ class Word:
 
     def names(self, row: Found) -> bool:
         """Whether the word is about this plugin."""
-        return (
-            self.name == row.name and self.dist in ("", normalized(row.dist)) and self.kind in (None, row.kind)
-        )
+        return self.name == row.name and self.dist in ("", normalized(row.dist)) and self.kind in (None, row.kind)
 
 
 @attrs.frozen(kw_only=True)
@@ -193,11 +191,7 @@ def _conflicts(rows: Sequence[Found]) -> list[Found]:
             claims[row.kind, row.name].append(row)
     result = []
     for row in rows:
-        rivals = [
-            other
-            for other in claims[row.kind, row.name]
-            if normalized(other.dist) != normalized(row.dist)
-        ]
+        rivals = [other for other in claims[row.kind, row.name] if normalized(other.dist) != normalized(row.dist)]
         if row.status is Status.DISABLED or not rivals:
             result.append(row)
             continue

@@ -17,8 +17,8 @@ from .launcher import Birth, Exit, reap
 log = logging.getLogger("worker_pool_prefork")
 
 
-def fork(reactor: Reactor, name: str, live: Callable[[], None], exited: Callable[[Exit], None]) -> int:
-    """Fork a process that lives by ``live``, which does not return, and return its pid; ``exited`` is told of its end.
+def fork(name: str, live: Callable[[], None]) -> ForkProcess:
+    """Fork a process that lives by ``live``, which does not return; `watch` tells of its end.
 
     All signals are held in the new process until it has said what they mean there: a handler of the worker's would
     act on what the two still share.
@@ -31,6 +31,11 @@ def fork(reactor: Reactor, name: str, live: Callable[[], None], exited: Callable
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     # Else billiard would wait for it when another one starts, and nobody would learn how it ended.
     process._children.discard(process)  # noqa: SLF001
+    return process
+
+
+def watch(reactor: Reactor, process: ForkProcess, exited: Callable[[Exit], None]) -> None:
+    """Tell ``exited`` of the end of a process that `fork` has made; once."""
 
     def ended(ending: Exit) -> None:
         process._popen.returncode = os.waitstatus_to_exitcode(ending.status)  # noqa: SLF001  (reaped here, not by it)
@@ -39,8 +44,6 @@ def fork(reactor: Reactor, name: str, live: Callable[[], None], exited: Callable
         exited(ending)
 
     reap(reactor, process.pid, ended)
-    pid: int = process.pid
-    return pid
 
 
 def has_one_thread() -> bool:
@@ -64,7 +67,9 @@ class ForkLauncher:
     def launch(self, orders: Orders, ends: Ends, birth: Birth) -> None:
         """See `Launcher.launch`."""
         name = f"{orders.title}-child-{orders.index}"
-        birth.spawned(fork(self._reactor, name, lambda: self._child(ends, orders), birth.exited))
+        process = fork(name, lambda: self._child(ends, orders))
+        birth.spawned(process.pid)
+        watch(self._reactor, process, birth.exited)
 
     def _child(self, ends: Ends, orders: Orders) -> None:
         let_go(ends.all)

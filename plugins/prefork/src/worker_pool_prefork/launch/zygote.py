@@ -13,12 +13,15 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
+import attrs
+from billiard.context import ForkProcess
+
 from ..child import Ends
 from ..frames import FrameReader, Word, read_news
 from ..orders import Equipment, Orders
 from ..reactor import READ, Reactor, Timer
 from .executed import boot_frame, spawn
-from .fork import fork, has_one_thread
+from .fork import fork, has_one_thread, watch
 from .launcher import Birth, Exit, end_group, reap
 from .zygote_process import EXITED, PING, REQUEST, SERVING, SPAWNED, live_forked
 
@@ -26,6 +29,31 @@ log = logging.getLogger("worker_pool_prefork")
 
 PATIENCE = 10.0
 """Seconds within which a zygote that serves answers. One that does not is killed, and its children with it."""
+
+
+@attrs.frozen(kw_only=True)
+class ForkedZygote:
+    """A zygote that was forked from the worker; it ends when its control socket is closed, or with the worker."""
+
+    process: ForkProcess
+    """Nobody waits for it yet."""
+    control: socket.socket
+    """The worker's end."""
+
+
+def fork_ahead(orders: Orders, equipment: Equipment) -> ForkedZygote | None:
+    """Fork a zygote from this process, which is to have opened nothing that must not be shared.
+
+    Returns:
+        None where there is another thread: what that holds would be held for ever in the new process.
+    """
+    if not has_one_thread():
+        return None
+    control, theirs = socket.socketpair()
+    with theirs:
+        fd = theirs.fileno()
+        process = fork(f"{orders.title}-zygote", lambda: live_forked(fd, orders, equipment))
+    return ForkedZygote(process=process, control=control)
 
 
 class Zygote:
@@ -37,7 +65,7 @@ class Zygote:
         orders: Orders,
         gone: Callable[[Zygote], None],
         patience: float = PATIENCE,
-        equipment: Equipment | None = None,
+        forked: ForkedZygote | None = None,
     ) -> None:
         """Start it.
 
@@ -46,11 +74,10 @@ class Zygote:
             orders: what it loads; its index and slots mean nothing.
             gone: told when it has ended.
             patience: see `PATIENCE`.
-            equipment: what it has if it is forked from this process, which has one thread; None: it is executed.
+            forked: the process; None: one is executed.
         """
         self._reactor = reactor
         self._gone = gone
-        self._control, theirs = socket.socketpair()
         self._reader = FrameReader()
         self._births: dict[int, Birth] = {}
         self._pids: dict[int, int] = {}
@@ -59,21 +86,24 @@ class Zygote:
         self._answer_due: Timer | None = None
         self._why = ""
         self._ended: Exit | None = None
-        try:
-            self.pid = self._start(theirs.fileno(), orders, equipment)
-        finally:
-            theirs.close()
+        self._control, self.pid = self._execute(orders) if forked is None else self._adopt(forked)
         self._control.setblocking(False)
         reactor.watch(self._control.fileno(), READ, self._read)
 
-    def _start(self, theirs: int, orders: Orders, equipment: Equipment | None) -> int:
-        if equipment is not None:
-            name = f"{orders.title}-zygote"
-            return fork(self._reactor, name, lambda: live_forked(theirs, orders, equipment), self._exited)
-        pid = spawn("from worker_pool_prefork.launch.zygote_process import main; main()", "", (theirs,))
-        self._control.sendall(boot_frame(orders))
+    def _execute(self, orders: Orders) -> tuple[socket.socket, int]:
+        control, theirs = socket.socketpair()
+        try:
+            statement = "from worker_pool_prefork.launch.zygote_process import main; main()"
+            pid = spawn(statement, "", (theirs.fileno(),))
+        finally:
+            theirs.close()
+        control.sendall(boot_frame(orders))
         reap(self._reactor, pid, self._exited)
-        return pid
+        return control, pid
+
+    def _adopt(self, forked: ForkedZygote) -> tuple[socket.socket, int]:
+        watch(self._reactor, forked.process, self._exited)
+        return forked.control, forked.process.pid
 
     @property
     def alive(self) -> bool:
@@ -192,20 +222,21 @@ class Zygote:
 class ZygoteLauncher:
     """Starts a zygote with the first child, and anew when it has ended or new code is wanted.
 
-    The first one is forked where that is safe, so that nothing is imported twice and no child waits for it. Those that
-    follow are executed: by then the worker has connections and threads, and the code on disk may be another.
+    The first one may have been forked ahead (`fork_ahead`), so that nothing is imported twice and no child waits for
+    it. Those that follow are executed: by then the worker has connections and threads, and the code on disk may be
+    another.
     """
 
-    def __init__(self, reactor: Reactor, *, patience: float = PATIENCE, equipment: Equipment | None = None) -> None:
-        """Make a launcher that has no zygote yet.
+    def __init__(self, reactor: Reactor, *, patience: float = PATIENCE, forked: ForkedZygote | None = None) -> None:
+        """Make a launcher.
 
         Args:
-            reactor: what turns their control sockets.
+            reactor: what turns the zygotes' control sockets.
             patience: in seconds; see `PATIENCE`.
-            equipment: what children work with that have this process's memory; None: it is not to be forked.
+            forked: the first zygote; None: none yet.
         """
         self._reactor = reactor
-        self._equipment = equipment
+        self._forked = forked
         self._patience = patience
         self._zygote: Zygote | None = None
         self._old: set[Zygote] = set()
@@ -214,10 +245,8 @@ class ZygoteLauncher:
     def launch(self, orders: Orders, ends: Ends, birth: Birth) -> None:
         """See `Launcher.launch`."""
         if self._zygote is None or not self._zygote.alive:
-            equipment, self._equipment = self._equipment, None
-            if equipment is not None and not has_one_thread():
-                equipment = None
-            self._zygote = Zygote(self._reactor, orders, self._gone, self._patience, equipment)
+            forked, self._forked = self._forked, None
+            self._zygote = Zygote(self._reactor, orders, self._gone, self._patience, forked)
         birth.send(boot_frame(orders))
         self._numbers += 1
         self._zygote.bear(self._numbers, ends, birth)
@@ -243,6 +272,9 @@ class ZygoteLauncher:
                 self._reactor.turn_until(lambda zygote=zygote: not zygote.alive, 5.0)  # type: ignore[misc]
         self._old.clear()
         self._zygote = None
+        if self._forked is not None:
+            self._forked.control.close()
+            self._forked = None
 
     def _all(self) -> list[Zygote]:
         return [*self._old, *([self._zygote] if self._zygote else [])]

@@ -40,9 +40,8 @@ def main() -> None:
     boot.set_up_logging()
     gc.disable()  # next to nothing of what is loaded is garbage
     try:
-        import kombu.connection  # noqa: F401  (what every child needs)
-
         equipment = Equipment.of(boot.load(lambda words: control.sendall(news_frame([[Word.PHASE, words]]))))
+        equipment.app.preload()
     except BaseException as exc:  # noqa: BLE001  (told to the worker, which tells the user)
         control.sendall(news_frame([[Word.BROKEN, why_broken(exc)]]))
         os._exit(3)
