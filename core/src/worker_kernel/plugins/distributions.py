@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 GROUP_PREFIX = "worker_kernel."
 _NAME = re.compile(r"^Name:[ \t]*(.*?)[ \t]*$", re.MULTILINE | re.IGNORECASE)
 _VERSION = re.compile(r"^Version:[ \t]*(.*?)[ \t]*$", re.MULTILINE | re.IGNORECASE)
+_FOLDER = re.compile(r"([\w.]+)-([\w.!+]+)\.dist-info")
 _VALUE = re.compile(r"[\w.]+\s*(:\s*[\w.]+)?\s*(\[.*\])?")
 
 
@@ -92,8 +93,9 @@ def scan(path: Sequence[str] | None = None) -> Environment:
         known: dict[str, str] = {}
         for raw in _installed(folder):
             files = _Files(raw)
-            name, found = normalized(files.name), _read(files)
-            version = files.version
+            found = _read(files)
+            label, version = files.label if found is None else (files.name, files.version)
+            name = normalized(label)
             known[name] = max(known[name], version, key=_version_key) if name in known else version
             other = here.get(name)
             here[name] = found if other is None or (found is not None and _rank(found) > _rank(other)) else other
@@ -139,10 +141,24 @@ class _Files:
         # Not public, but the only way to the folder's name, and to files without errors being hidden.
         self._path = getattr(raw, "_path", None)
         self.problems: list[str] = []
+
+    @functools.cached_property
+    def _head(self) -> str:
         text = self.read("METADATA")
         if text is None:
             text = self.read("PKG-INFO")
-        self._head = (text or "").partition("\n\n")[0]
+        return (text or "").partition("\n\n")[0]
+
+    @property
+    def label(self) -> tuple[str, str]:
+        """Name and version as the folder's name has them, where that is as it should be; else as the metadata do.
+
+        Enough for those that have nothing of ours: reading the metadata of all that is installed takes its time.
+        """
+        found = _FOLDER.fullmatch(str(getattr(self._path, "name", "")))
+        if found is None or self._path is None or not self._path.joinpath("METADATA").is_file():
+            return self.name, self.version
+        return found[1], found[2]
 
     @functools.cached_property
     def headers(self) -> email.message.Message:
