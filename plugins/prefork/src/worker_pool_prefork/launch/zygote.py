@@ -10,18 +10,17 @@ import logging
 import os
 import signal
 import socket
+import sys
 from collections.abc import Callable
 from typing import Any
 
 import attrs
-from billiard.context import ForkProcess
 
 from ..child import Ends
 from ..frames import FrameReader, Word, read_news
 from ..orders import Equipment, Orders
 from ..reactor import READ, Reactor, Timer
 from .executed import boot_frame, spawn
-from .fork import fork, has_one_thread, watch
 from .launcher import Birth, Exit, end_group, reap
 from .zygote_process import EXITED, PING, REQUEST, SERVING, SPAWNED, live_forked
 
@@ -35,8 +34,8 @@ PATIENCE = 10.0
 class ForkedZygote:
     """A zygote that was forked from the worker; it ends when its control socket is closed, or with the worker."""
 
-    process: ForkProcess
-    """Nobody waits for it yet."""
+    pid: int
+    """The process. Nobody waits for it yet."""
     control: socket.socket
     """The worker's end."""
 
@@ -44,16 +43,34 @@ class ForkedZygote:
 def fork_ahead(orders: Orders, equipment: Equipment) -> ForkedZygote | None:
     """Fork a zygote from this process, which is to have opened nothing that must not be shared.
 
+    All signals are held in it until it has said what they mean there: a handler of the worker's would act on what the
+    two still share.
+
     Returns:
         None where there is another thread: what that holds would be held for ever in the new process.
     """
-    if not has_one_thread():
+    if not _has_one_thread():
         return None
     control, theirs = socket.socketpair()
-    with theirs:
-        fd = theirs.fileno()
-        process = fork(f"{orders.title}-zygote", lambda: live_forked(fd, orders, equipment))
-    return ForkedZygote(process=process, control=control)
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()  # else each child would write once more what has not been written yet
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    try:
+        pid = os.fork()
+        if not pid:
+            live_forked(theirs.fileno(), orders, equipment)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        theirs.close()
+    return ForkedZygote(pid=pid, control=control)
+
+
+def _has_one_thread() -> bool:
+    """Whether nothing but this thread runs in this process, threads of libraries written in C included."""
+    try:
+        return len(os.listdir("/proc/self/task")) == 1  # noqa: PTH208  (only their number)
+    except OSError:
+        return False
 
 
 class Zygote:
@@ -102,8 +119,8 @@ class Zygote:
         return control, pid
 
     def _adopt(self, forked: ForkedZygote) -> tuple[socket.socket, int]:
-        watch(self._reactor, forked.process, self._exited)
-        return forked.control, forked.process.pid
+        reap(self._reactor, forked.pid, self._exited)
+        return forked.control, forked.pid
 
     @property
     def alive(self) -> bool:

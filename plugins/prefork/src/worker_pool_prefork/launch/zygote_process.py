@@ -9,6 +9,7 @@ import select
 import signal
 import socket
 import threading
+from typing import NoReturn
 
 import attrs
 
@@ -55,8 +56,10 @@ def main() -> None:
     _serve(control, equipment)
 
 
-def live_forked(control: int, orders: Orders, equipment: Equipment) -> None:
+def live_forked(control: int, orders: Orders, equipment: Equipment) -> NoReturn:
     """Live as a zygote that was forked from the worker while that had one thread, and so has loaded everything.
+
+    Returns never, whatever happens: what called it belongs to the worker.
 
     Args:
         control: the descriptor of its control socket, the only one that it keeps.
@@ -68,6 +71,8 @@ def live_forked(control: int, orders: Orders, equipment: Equipment) -> None:
         let_go({control})
         _serve(_become_zygote(control, orders), equipment)
         code = 0
+    except BaseException:
+        log.exception("the zygote cannot go on")
     finally:
         os._exit(code)
 
