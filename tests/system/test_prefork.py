@@ -168,15 +168,41 @@ def test_a_task_may_use_processes_of_its_own_and_the_hard_limit_takes_them_along
     assert worker.stop() == 0, worker.log
 
 
-def test_children_that_cannot_import_the_application_end_the_worker_with_one_error(plain_site: Any, until: Any) -> None:
+def test_the_application_is_imported_once_and_nothing_of_the_workers_but_memory_is_shared(plain_site: Any) -> None:
     plain_site.write("""
+        mark("imported", os.getpid())
+        @app.task
+        def parents():
+            stat = lambda pid: open(f"/proc/{pid}/stat").read().rsplit(")", 1)[1].split()
+            return [os.getpid(), os.getppid(), int(stat(os.getppid())[1])]
+        @app.task
+        def opened():
+            links = [f"/proc/self/fd/{name}" for name in os.listdir("/proc/self/fd")]
+            return [os.readlink(link) for link in links if os.path.islink(link)]
+    """)
+    worker = plain_site.worker("-P", "prefork", "-c", "2")
+    before = plain_site.app.send_task("tasks.opened").get(timeout=30)
+    _, _, grandparent = plain_site.app.send_task("tasks.parents").get(timeout=30)
+    assert grandparent == worker.process.pid
+    assert plain_site.lines() == [["imported", str(worker.process.pid)]]
+    assert [link for link in before if "sqlite" in link] == [], "SQLite is not to be opened before a fork"
+    assert worker.stop() == 0, worker.log
+
+
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_children_that_cannot_import_the_application_end_the_worker_with_one_error(
+    plain_site: Any, method: str
+) -> None:
+    plain_site.write("""
+        import threading
+        threading.Thread(target=threading.Event().wait, daemon=True).start()  # so that no zygote is forked
         if os.path.exists("imported"):
             raise ImportError("the second import goes wrong")
         open("imported", "w").close()
         @app.task
         def fine(): return "fine"
     """)
-    worker = plain_site.worker("-P", "prefork", "-c", "2", ready=False)
+    worker = plain_site.worker("-P", "prefork", "-c", "2", "--pool-start-method", method, ready=False)
     assert worker.wait() == 7, worker.log
     assert worker.log.count("the second import goes wrong") >= 1
     assert worker.log.count("a child process could not be started") == 1

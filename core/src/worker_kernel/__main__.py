@@ -5,6 +5,7 @@ Imports nothing but the standard library until the patch phase is over; for ``ke
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 
@@ -21,7 +22,10 @@ def main() -> None:
         sys.exit(probe.main(arguments[1:]))
     from pathlib import Path
 
-    from .patching import EXECUTED_AGAIN, patch_for
+    from .patching import EXECUTED_AGAIN, calls_worker, patch_for
+
+    if calls_worker(arguments):
+        gc.disable()  # until all is imported, next to nothing of which is ever garbage: see `Worker`
 
     again = os.environ.pop(EXECUTED_AGAIN, "")  # what this process starts in its turn may do the same
     failure: Exception | None = None

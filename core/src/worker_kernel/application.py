@@ -170,6 +170,13 @@ class Application(Protocol):
         """Return the job that `Job.to_frame` wrote, possibly in another process."""
         ...
 
+    def preload(self) -> None:
+        """Import what jobs need beside the tasks, so that processes that are forked afterwards share it.
+
+        Opens and connects nothing. What cannot be imported is not told here: `check_result_store` does.
+        """
+        ...
+
     def check_result_store(self) -> None:
         """Open the result store, so that a wrong URL shows at boot.
 

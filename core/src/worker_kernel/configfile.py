@@ -6,7 +6,6 @@ Imports nothing but the standard library: the patch phase reads it before anythi
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -56,6 +55,8 @@ def read(directory: Path) -> ConfigFile:
 def _load(path: Path) -> ConfigFile | None:
     if not path.is_file():
         return None
+    import tomllib  # for the few directories that have such a file
+
     try:
         text = path.read_bytes().decode("utf-8")
         values = tomllib.loads(text)

@@ -103,6 +103,8 @@ class PoolConfig:
     """For pools of child processes: the pool that each process runs inside. None: the pool's own way."""
     boot: BootRecord | None = None
     """How another process gets the application. None: it cannot, or there is no need to."""
+    ahead: object = None
+    """What `Pool.get_ahead` returned for this pool; None: it was not called, or had nothing to do."""
     limit_grace: float = 1.0
     """Seconds that a task may take to end after its hard limit was raised in it, before it counts as a zombie."""
     zombie_budget: int = 10
@@ -211,6 +213,23 @@ class Pool(abc.ABC):
 
     def __init__(self, config: PoolConfig) -> None:
         self.config = config
+
+    @classmethod
+    def get_ahead(cls, config: PoolConfig) -> object:
+        """Do what is best done right after the application was loaded, for the pool that is built later.
+
+        Called where the process is the worker's alone, before it has opened, connected or started anything: a process
+        that is forked now shares nothing with the worker but memory. What is begun here ends with the process by
+        itself, also where no pool is built.
+
+        Args:
+            config: as the pool will have it, but for the listener, and for what depends on the loop.
+
+        Returns:
+            What the pool finds as ``config.ahead``; None: nothing.
+        """
+        del config
+        return None
 
     @abc.abstractmethod
     def start(self) -> None:

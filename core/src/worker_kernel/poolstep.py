@@ -15,7 +15,7 @@ from .capabilities import Support
 from .errors import KernelBug
 from .hub import Hub
 from .inbox import PoolInbox
-from .pool import Pool, PoolConfig
+from .pool import Pool, PoolConfig, PoolListener
 from .slots import Slots
 
 if TYPE_CHECKING:
@@ -36,6 +36,13 @@ class PoolStep(Step):
     def __init__(self) -> None:
         self._pool: Pool | None = None
         self._hub: Hub | None = None
+        self._ahead: object = None
+
+    def get_ahead(self, worker: Worker) -> None:
+        """Let the pool do what is best done before anything is opened; see `Pool.get_ahead`."""
+        worker.app.preload()
+        config = self._config(worker, PoolInbox(), threaded=True)
+        self._ahead = self._class(worker).get_ahead(config)
 
     def create(self, ctx: StepContext) -> Pool:
         """Import the pool's class and build it; nothing is started yet."""
@@ -44,19 +51,22 @@ class PoolStep(Step):
         threaded = hub is None or worker.platform.windows
         worker.slots = Slots(worker.concurrency, Lock() if threaded else nullcontext())
         worker.inbox = PoolInbox()
-        cls = worker.plugins.load_object(worker.pool_spec.cls)
-        if not (isinstance(cls, type) and issubclass(cls, Pool)):
-            raise KernelBug(f"{worker.pool_spec.cls} of pool {worker.pool_spec.name!r} is not a Pool")
-        self._pool = cls(self._config(worker, threaded=threaded))
+        self._pool = self._class(worker)(self._config(worker, worker.inbox, threaded=threaded))
         self._hub = None if threaded else hub
         return self._pool
 
-    def _config(self, worker: Worker, *, threaded: bool) -> PoolConfig:
+    def _class(self, worker: Worker) -> type[Pool]:
+        cls = worker.plugins.load_object(worker.pool_spec.cls)
+        if not (isinstance(cls, type) and issubclass(cls, Pool)):
+            raise KernelBug(f"{worker.pool_spec.cls} of pool {worker.pool_spec.name!r} is not a Pool")
+        return cls
+
+    def _config(self, worker: Worker, listener: PoolListener, *, threaded: bool) -> PoolConfig:
         settings = worker.settings
         hooks = Booted(app=worker.app, hooks=worker.hooks, plugins=worker.plugins)
         return PoolConfig(
             limit=worker.concurrency,
-            listener=worker.inbox,
+            listener=listener,
             app=worker.app,
             node_name=worker.node_name,
             threaded=threaded,
@@ -75,6 +85,7 @@ class PoolStep(Step):
             processes=settings.get_int("worker_processes"),
             hosted=worker.pool_spec.inner,
             boot=_boot_record(worker),
+            ahead=self._ahead,
             strategy=settings.get_str("worker_optimization"),
             options={name: settings[name] for name in settings},
             clock=worker.clock,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import sys
@@ -21,6 +22,7 @@ from .loopcalls import LoopCalls
 from .platforms import Platform, current
 from .plugins.loading import Plugins
 from .pool import Pool, PoolSpec
+from .poolstep import PoolStep
 from .settings import Settings
 from .signals import SignalMailbox
 from .slots import Slots
@@ -51,6 +53,7 @@ class Worker:
         pool: PoolSpec,
         platform: Platform | None = None,
         clock: Clock | None = None,
+        sole: bool = False,
     ) -> None:
         """Put a worker together. Nothing is connected, opened or started before `run`.
 
@@ -61,11 +64,15 @@ class Worker:
             pool: the chosen pool.
             platform: where the worker believes to be; None: where it is.
             clock: where the time comes from; None: the system's.
+            sole: whether the process is this worker's alone. Then the pool may get ahead (`Pool.get_ahead`), and once
+                everything has been started the collector is turned on, which leaves alone for good what there is by
+                then.
         """
         self.app = app
         self.settings = settings
         self.plugins = plugins
         self.hooks = plugins.hooks
+        self.sole = sole
         self.pool_spec = pool
         self.platform = platform or current()
         self.clock: Clock = clock or SystemClock()
@@ -172,6 +179,9 @@ class Worker:
         return self._run()
 
     def _run(self) -> int:
+        pool = self.blueprint.step("pool")
+        if self.sole and isinstance(pool, PoolStep):
+            pool.get_ahead(self)
         self.hooks.call(kernel_worker_init, worker=self)
         try:
             self.app.check_result_store()
@@ -196,6 +206,9 @@ class Worker:
             if isinstance(exc.__cause__, KernelError):
                 raise exc.__cause__ from None  # it says what to do, and has the better exit code
             raise
+        if self.sole:
+            gc.freeze()
+            gc.enable()
 
     def _shut_down(self) -> None:
         self.blueprint.close()

@@ -121,6 +121,9 @@ class ScriptedApplication:
     def broker(self) -> BrokerInfo:
         return BrokerInfo(url="fake://", driver="fake", asynchronous=self.asynchronous)
 
+    def preload(self) -> None:
+        self.calls.append("preload")
+
     def check_result_store(self) -> None:
         self.calls.append("check result store")
 
@@ -143,6 +146,7 @@ class Scene:
         platform: Platform = LINUX,
         extra: tuple[StepSpec, ...] = (),
         hub: bool = True,
+        sole: bool = False,
         **settings: object,
     ) -> Worker:
         scene = self
@@ -203,6 +207,7 @@ class Scene:
             Plugins(declared=[declared]),
             pool=PoolSpec(name="recorded", cls=at + pool.__name__, capabilities=pool.capabilities),
             platform=platform,
+            sole=sole,
         )
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 from contextlib import nullcontext
 from typing import Any
 
 import attrs
 import pytest
+from tests.core.worker.conftest import RecordedPool
 
-from worker_kernel import BlueprintName, KernelError, Platform, StepFailed
+from worker_kernel import BlueprintName, KernelError, Platform, PoolConfig, StepFailed
 
 WINDOWS = Platform(name="win32", cpus=4, stop_signals={"SIGTERM": "warm", "SIGINT": "interrupt"})
 
@@ -108,3 +110,41 @@ def test_errors_of_the_pools_start_are_errors_of_the_step(scene: Any) -> None:
     pool.start = lambda: (_ for _ in ()).throw(OSError("no threads left"))
     with pytest.raises(KernelError, match="step 'pool' of worker-kernel failed to start: OSError: no threads left"):
         worker.blueprint.start()
+
+
+class AheadPool(RecordedPool):
+    """Notes what the application had been asked for when it got ahead."""
+
+    @classmethod
+    def get_ahead(cls, config: PoolConfig) -> object:
+        return list(config.app.calls), config.limit  # type: ignore[union-attr]  # the scripted one
+
+
+def test_in_a_process_of_its_own_the_pool_gets_ahead_before_anything_is_opened(scene: Any) -> None:
+    worker = scene.worker(pool=AheadPool, sole=True, worker_concurrency=3)
+    known = []
+    scene.consume = lambda worker: known.append(worker.blueprint.component("pool").config.ahead)
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        worker.run()
+        assert gc.isenabled(), "once all has been started, the collector is on"
+    finally:
+        gc.unfreeze()
+        (gc.enable if enabled else gc.disable)()
+    (calls, limit), *_ = known
+    assert (calls, limit) == (["configure join_blocks=True", "preload"], 3)
+    assert "check result store" in worker.app.calls
+
+
+def test_in_another_programs_process_the_pool_does_not_get_ahead(scene: Any) -> None:
+    worker = scene.worker(pool=AheadPool)
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        worker.run()
+        assert not gc.isenabled(), "the collector is that program's own"
+    finally:
+        (gc.enable if enabled else gc.disable)()
+    assert worker.blueprint.component("pool").config.ahead is None
+    assert "preload" not in worker.app.calls

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
+import random
+import signal
+import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -33,12 +37,34 @@ def _die(argument: str) -> object:
     return None
 
 
+def _look(argument: str) -> object:
+    """Tell what this process has of the one that it comes from; ``argument`` is part of the name of a file of that."""
+    descriptors = list(Path("/proc/self/fd").iterdir())
+    targets = [str(descriptor.readlink()) for descriptor in descriptors if descriptor.is_symlink()]
+    return json.dumps(
+        {
+            "forked": hasattr(sys, MARK),
+            "zygote": os.getppid(),
+            "group": os.getpgid(0) == os.getpid(),
+            "inherited": [target for target in targets if argument in target],
+            "blocked": len(signal.pthread_sigmask(signal.SIG_BLOCK, ())),
+            "default": signal.getsignal(signal.SIGHUP) is signal.SIG_DFL,
+            "collects": gc.isenabled(),
+            "random": random.random(),
+        }
+    )
+
+
+MARK = "only_in_the_worker"
+"""An attribute of `sys` that a worker gives itself after all imports."""
+
 TASKS: Mapping[str, Callable[[str], object]] = {
     "pid": lambda _: os.getpid(),
     "hold": _hold,
     "sleep": _sleep,
     "die": _die,
     "noop": lambda _: None,
+    "look": _look,
     "parent": lambda _: os.getppid(),
 }
 

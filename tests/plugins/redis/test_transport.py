@@ -9,6 +9,7 @@ from typing import Any
 
 import kombu
 import pytest
+import redis
 from kombu.exceptions import MessageStateError
 
 from worker_broker_redis.transport import TransportStatistics
@@ -360,3 +361,30 @@ def test_what_a_lost_connection_held_comes_back_with_its_start_counted(
     assert "are back in their queues" in caplog.text
     # A task that runs on is the same process's still: its result counts.
     assert receiver.messages[0].fence == lost.messages[0].fence
+
+
+def test_a_connection_sends_all_its_messages_with_one_client(
+    connect: Call, receive: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[object] = []
+    make = redis.Redis.__init__
+
+    def counting(self: Any, *args: Any, **options: Any) -> None:
+        made.append(self)
+        make(self, *args, **options)
+
+    connection = connect()
+    producer = connection.Producer()
+    producer.publish(1, routing_key="q")
+    monkeypatch.setattr(redis.Redis, "__init__", counting)
+    for number in (2, 3):
+        producer.publish(number, routing_key="q")
+    assert made == []
+    assert receive(connect()).drain(5.0) == [1, 2, 3]
+
+
+def test_each_connection_says_which_library_it_is(connect: Call, server: Any) -> None:
+    connect(client_name="introduced").transport.link  # noqa: B018  (connects)
+    said = {client.get("lib-ver") for client in server.client_list() if client["name"] == "introduced"}
+    assert said <= {redis.__version__, "", None}, "servers older than 7.2 do not keep it"
+    assert said

@@ -128,7 +128,7 @@ def serve(boot: Boot) -> int:
     set_up_logging(
         settings.get_str("worker_log_level") or "WARNING", settings.get_str("worker_log_format") or "%(message)s"
     )
-    worker = Worker(boot.app, boot.settings, boot.plugins, pool=boot.pool, platform=boot.platform)
+    worker = Worker(boot.app, boot.settings, boot.plugins, pool=boot.pool, platform=boot.platform, sole=True)
     for line in banner(worker, why_pool=boot.why_pool, version=kernel_version()):
         click.echo(line, err=True)
     for warning in boot.warnings:

@@ -18,10 +18,9 @@ import importlib.metadata
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
-from packaging.utils import canonicalize_name
-
 from .distributions import Distribution, scan
 from .found import Found, Kind, Status
+from .plainversions import normalized
 from .requirements import KERNEL, lack
 
 KINDS: Mapping[str, Kind] = {
@@ -59,7 +58,7 @@ def kernel_version() -> str:
 
 def sort_key(row: Found) -> tuple[str, str, str, str]:
     """Return the place of a row in every listing."""
-    return (canonicalize_name(row.dist), row.name, row.kind, row.value)
+    return (normalized(row.dist), row.name, row.kind, row.value)
 
 
 def _rows(dist: Distribution, installed: Mapping[str, str], kernel: str) -> Iterator[Found]:

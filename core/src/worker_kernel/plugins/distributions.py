@@ -13,17 +13,21 @@ import json
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import attrs
-from packaging.utils import canonicalize_name
-from packaging.version import InvalidVersion, Version
 
 from .found import one_line
+from .plainversions import normalized
+
+if TYPE_CHECKING:
+    from packaging.version import Version
 
 GROUP_PREFIX = "worker_kernel."
 _NAME = re.compile(r"^Name:[ \t]*(.*?)[ \t]*$", re.MULTILINE | re.IGNORECASE)
 _VERSION = re.compile(r"^Version:[ \t]*(.*?)[ \t]*$", re.MULTILINE | re.IGNORECASE)
+_FOLDER = re.compile(r"([\w.]+)-([\w.!+]+)\.dist-info")
 _VALUE = re.compile(r"[\w.]+\s*(:\s*[\w.]+)?\s*(\[.*\])?")
 
 
@@ -89,8 +93,10 @@ def scan(path: Sequence[str] | None = None) -> Environment:
         known: dict[str, str] = {}
         for raw in _installed(folder):
             files = _Files(raw)
-            name, found = canonicalize_name(files.name), _read(files)
-            known[name] = max(known.get(name, ""), files.version, key=_version_key)
+            found = _read(files)
+            label, version = files.label if found is None else (files.name, files.version)
+            name = normalized(label)
+            known[name] = max(known[name], version, key=_version_key) if name in known else version
             other = here.get(name)
             here[name] = found if other is None or (found is not None and _rank(found) > _rank(other)) else other
         winners = {**here, **winners}
@@ -135,10 +141,24 @@ class _Files:
         # Not public, but the only way to the folder's name, and to files without errors being hidden.
         self._path = getattr(raw, "_path", None)
         self.problems: list[str] = []
+
+    @functools.cached_property
+    def _head(self) -> str:
         text = self.read("METADATA")
         if text is None:
             text = self.read("PKG-INFO")
-        self._head = (text or "").partition("\n\n")[0]
+        return (text or "").partition("\n\n")[0]
+
+    @property
+    def label(self) -> tuple[str, str]:
+        """Name and version as the folder's name has them, where that is as it should be; else as the metadata do.
+
+        Enough for those that have nothing of ours: reading the metadata of all that is installed takes its time.
+        """
+        found = _FOLDER.fullmatch(str(getattr(self._path, "name", "")))
+        if found is None or self._path is None or not self._path.joinpath("METADATA").is_file():
+            return self.name, self.version
+        return found[1], found[2]
 
     @functools.cached_property
     def headers(self) -> email.message.Message:
@@ -199,7 +219,7 @@ def _read(files: _Files) -> Distribution | None:
         return None
     requires = tuple(files.headers.get_all("Requires-Dist") or ())
     # Whether an unreadable file matters to us, its neighbour may tell; if that is unreadable too, better a row.
-    if unreadable and not blind and not any(canonicalize_name(line).startswith("worker-kernel") for line in requires):
+    if unreadable and not blind and not any(normalized(line).startswith("worker-kernel") for line in requires):
         return None
     entries, problems = parse_entry_points(text or "")
     version = files.version
@@ -240,6 +260,8 @@ def _rank(found: Distribution) -> tuple[bool, tuple[bool, Version, str], str]:
 
 
 def _version_key(text: str) -> tuple[bool, Version, str]:
+    from packaging.version import InvalidVersion, Version  # takes its time, and hardly ever there are two of a name
+
     try:
         return (True, Version(text), text)
     except InvalidVersion:

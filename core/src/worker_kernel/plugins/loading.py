@@ -6,8 +6,6 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from packaging.utils import canonicalize_name
-
 from ..bootsteps import StepSpec
 from ..capabilities import Capabilities
 from ..errors import (
@@ -29,6 +27,7 @@ from .found import FAULTY, USABLE, Found, Kind, Status
 from .hints import ALIASES, distribution_of
 from .hooks import Hooks
 from .importing import describe, load_object, missing_module
+from .plainversions import normalized
 from .quarantine import load_all
 from .selection import Selection, choice
 
@@ -208,12 +207,12 @@ class Plugins:
         return f"plugins that are not loaded may have it: {', '.join(absent[:3])}" if absent else ""
 
     def _by_distribution(self, dist: str) -> list[Found]:
-        return [row for row in self.found if canonicalize_name(row.dist) == canonicalize_name(dist) and row.value]
+        return [row for row in self.found if normalized(row.dist) == normalized(dist) and row.value]
 
     def _row(self, name: str, dist: str) -> Found | None:
-        wanted = canonicalize_name(dist)
+        wanted = normalized(dist)
         rows = [row for row in self.found if row.kind is Kind.POOL and row.name == name]
-        rows = [row for row in rows if not dist or canonicalize_name(row.dist) == wanted]
+        rows = [row for row in rows if not dist or normalized(row.dist) == wanted]
         return next((row for row in rows if row.status in USABLE), rows[0] if rows else None)
 
     def _pool_class(self, path: str) -> PoolSpec:

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 
 import attrs
-from packaging.utils import canonicalize_name
 
 from ..hookspecs import CONTRACT
 from .declarations import Claim, Declared, Malformed, claimed_twice, collect
@@ -14,6 +13,7 @@ from .discovery import sort_key
 from .found import USABLE, Found, Kind, Status
 from .hooks import Hooks
 from .importing import describe, import_value
+from .plainversions import normalized
 from .requirements import KERNEL
 from .selection import VARIABLE
 
@@ -96,7 +96,7 @@ def _importable(row: Found) -> bool:
 
 def _units(rows: Iterable[Found]) -> Iterable[_Unit]:
     def module(row: Found) -> tuple[str, str]:
-        return (canonicalize_name(row.dist), row.value)
+        return (normalized(row.dist), row.value)
 
     labels: set[str] = set()
     for _, group in groupby(sorted(filter(_importable, rows), key=lambda row: (*module(row), *sort_key(row))), module):

@@ -1,4 +1,7 @@
-"""Whether what a distribution requires is there, evaluated from metadata (PEP 508 and PEP 440)."""
+"""Whether what a distribution requires is there, evaluated from metadata (PEP 508 and PEP 440).
+
+`packaging` judges; it is imported where a line, or a version, is not as plain as nearly all are.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,9 @@ import platform
 from collections.abc import Mapping
 
 import attrs
-from packaging.requirements import InvalidRequirement, Requirement
-from packaging.specifiers import InvalidSpecifier, SpecifierSet
-from packaging.utils import canonicalize_name
-from packaging.version import InvalidVersion, Version
 
 from .found import Status
+from .plainversions import holds, normalized, of_extra, plain
 
 KERNEL = "worker-kernel"
 
@@ -44,6 +44,14 @@ def lack(
     """
     lacks = [_python(dist, requires_python)] if requires_python else []
     for line in requires:
+        if of_extra(line):
+            continue
+        simple = plain(line)
+        if simple is not None:
+            lacks.append(_unmet(dist, *simple, installed, kernel))
+            continue
+        from packaging.requirements import InvalidRequirement, Requirement
+
         try:
             requirement = Requirement(line)
         except InvalidRequirement:
@@ -52,49 +60,61 @@ def lack(
             )
             continue
         if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
-            lacks.append(_unmet(dist, requirement, installed, kernel))
+            lacks.append(_unmet(dist, requirement.name, str(requirement.specifier), installed, kernel))
     order = (Status.BROKEN, Status.INCOMPATIBLE, Status.UNAVAILABLE)
     found = sorted((entry for entry in lacks if entry), key=lambda entry: order.index(entry.status))
     return found[0] if found else None
 
 
-def _unmet(dist: str, requirement: Requirement, installed: Mapping[str, str], kernel: str) -> Lack | None:
-    name = canonicalize_name(requirement.name)
+def _unmet(dist: str, required: str, specifiers: str, installed: Mapping[str, str], kernel: str) -> Lack | None:
+    name = normalized(required)
+    version = kernel if name == KERNEL else installed.get(name)
+    if (version is not None and (not specifiers or _holds(specifiers, version))) or (name == KERNEL and not kernel):
+        return None
+    from packaging.specifiers import SpecifierSet
+
+    needed = str(SpecifierSet(specifiers))
     if name == KERNEL:
-        if not kernel or _holds(requirement.specifier, kernel):
-            return None
         return Lack(
             status=Status.INCOMPATIBLE,
-            reason=f"{KERNEL} {kernel} installed, needs {requirement.specifier}",
+            reason=f"{KERNEL} {kernel} installed, needs {needed}",
             remedy=f"pip install --upgrade {dist}, or a {KERNEL} that it names",
         )
-    wanted = f"{requirement.name}{requirement.specifier}"
-    remedy = f"pip install '{wanted}'" if requirement.specifier else f"pip install {wanted}"
-    if name not in installed:
-        return Lack(status=Status.UNAVAILABLE, reason=f"{requirement.name}: not installed", remedy=remedy)
-    version = installed[name]
-    if requirement.specifier and not _holds(requirement.specifier, version):
-        reason = f"{requirement.name} {version or 'of unknown version'} installed, needs {requirement.specifier}"
-        return Lack(status=Status.UNAVAILABLE, reason=reason, remedy=remedy)
-    return None
+    remedy = f"pip install '{required}{needed}'" if needed else f"pip install {required}"
+    if version is None:
+        return Lack(status=Status.UNAVAILABLE, reason=f"{required}: not installed", remedy=remedy)
+    reason = f"{required} {version or 'of unknown version'} installed, needs {needed}"
+    return Lack(status=Status.UNAVAILABLE, reason=reason, remedy=remedy)
 
 
 def _python(dist: str, wanted: str) -> Lack | None:
     running = platform.python_version()
-    try:
-        if _holds(SpecifierSet(wanted), running):
-            return None
-    except InvalidSpecifier:
-        return Lack(
-            status=Status.BROKEN, reason=f"its METADATA requires no valid Python: {wanted}", remedy=_again(dist)
-        )
+    judged = holds(wanted, running)
+    if judged is None:
+        from packaging.specifiers import InvalidSpecifier
+
+        try:
+            judged = _holds(wanted, running)
+        except InvalidSpecifier:
+            return Lack(
+                status=Status.BROKEN, reason=f"its METADATA requires no valid Python: {wanted}", remedy=_again(dist)
+            )
+    if judged:
+        return None
     reason = f"Python {running} is running, needs {wanted}"
     return Lack(status=Status.INCOMPATIBLE, reason=reason, remedy=f"pip install --upgrade {dist}, or another Python")
 
 
-def _holds(specifier: SpecifierSet, version: str) -> bool:
+def _holds(specifiers: str, version: str) -> bool:
+    """Whether a version is as they want it. Raises `InvalidSpecifier`."""
+    judged = holds(specifiers, version) if specifiers else None
+    if judged is not None:
+        return judged
+    from packaging.specifiers import SpecifierSet
+    from packaging.version import InvalidVersion, Version
+
     try:
-        return specifier.contains(Version(version), prereleases=True)
+        return SpecifierSet(specifiers).contains(Version(version), prereleases=True)
     except InvalidVersion:
         return False
 

@@ -16,13 +16,13 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import attrs
-from packaging.utils import canonicalize_name
 
 from .. import configfile
 from ..suggestions import did_you_mean
 from .discovery import sort_key
 from .found import USABLE, Found, Kind, Status
 from .hints import distribution_of
+from .plainversions import normalized
 
 VARIABLE = "KERNEL_PLUGINS"
 """The environment variable."""
@@ -55,9 +55,7 @@ class Word:
 
     def names(self, row: Found) -> bool:
         """Whether the word is about this plugin."""
-        return (
-            self.name == row.name and self.dist in ("", canonicalize_name(row.dist)) and self.kind in (None, row.kind)
-        )
+        return self.name == row.name and self.dist in ("", normalized(row.dist)) and self.kind in (None, row.kind)
 
 
 @attrs.frozen(kw_only=True)
@@ -152,7 +150,7 @@ class Selection:
 
     def _choose(self, row: Found) -> Found:
         if self.safe_mode:
-            if SAFE.get(row.name) == canonicalize_name(row.dist):
+            if SAFE.get(row.name) == normalized(row.dist):
                 return row
             return row.becoming(Status.DISABLED, "by --safe-mode", "leave out --safe-mode")
         holding = [word for word in self.words if word.names(row)]
@@ -193,11 +191,7 @@ def _conflicts(rows: Sequence[Found]) -> list[Found]:
             claims[row.kind, row.name].append(row)
     result = []
     for row in rows:
-        rivals = [
-            other
-            for other in claims[row.kind, row.name]
-            if canonicalize_name(other.dist) != canonicalize_name(row.dist)
-        ]
+        rivals = [other for other in claims[row.kind, row.name] if normalized(other.dist) != normalized(row.dist)]
         if row.status is Status.DISABLED or not rivals:
             result.append(row)
             continue
@@ -209,7 +203,7 @@ def _conflicts(rows: Sequence[Found]) -> list[Found]:
 
 
 def _word(wanted: bool, name: str, dist: str, given: str, kind: Kind | None = None) -> Word:
-    return Word(wanted=wanted, name=name, dist=canonicalize_name(dist) if dist else "", kind=kind, given=given)
+    return Word(wanted=wanted, name=name, dist=normalized(dist) if dist else "", kind=kind, given=given)
 
 
 def _split(text: str) -> list[str]:

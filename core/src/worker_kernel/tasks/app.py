@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 import sys
@@ -14,7 +15,7 @@ from typing import Any, ParamSpec, TypeVar, Unpack, cast, overload
 from ..application import BrokerInfo, Envelope, TaskOptions
 from ..clock import Clock, SystemClock
 from ..core_settings import CORE_SETTINGS
-from ..errors import TaskNotRegistered, UsageError
+from ..errors import KernelError, TaskNotRegistered, UsageError
 from ..job import Job
 from ..outcome import Outcome
 from ..plugins.loading import Plugins
@@ -315,6 +316,13 @@ class App:
         options = self.tasks().get(envelope.task)
         # A task that this process lacks fails in `Job.prepare`, with its name.
         return self.job(envelope, options or TaskOptions(name=envelope.task))
+
+    def preload(self) -> None:
+        """See `Application.preload`."""
+        import kombu.connection  # noqa: F401
+
+        with contextlib.suppress(KernelError):
+            self.result_store()
 
     def check_result_store(self) -> None:
         """See `Application.check_result_store`."""

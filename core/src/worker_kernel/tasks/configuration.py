@@ -8,7 +8,6 @@ import threading
 from collections.abc import Mapping
 from datetime import UTC, tzinfo
 from typing import Any, cast
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from ..errors import PluginBroken, SettingsError, StoreUnavailable, UsageError
 from ..masking import masked
@@ -65,6 +64,8 @@ class Configuration:
         name = self.settings.get_str("timezone")
         if name is None or name.upper() == "UTC":
             return UTC
+        from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
         try:
             return ZoneInfo(name)
         except (ZoneInfoNotFoundError, ValueError, OSError):

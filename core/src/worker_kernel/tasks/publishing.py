@@ -147,14 +147,15 @@ class Publisher:
         return queue
 
     def _declared(self, producer: Any, name: str, *, again: bool) -> list[Any]:
-        """Return what kombu is to declare with the message: nothing on AMQP, where the queue may be of another type.
+        """Return what kombu is to declare with the message: nothing on Redis, where a list begins with what is put in.
 
-        There it is declared here, once for each connection. A connection that is lost is left to kombu's retries,
-        where there are to be any.
+        Nothing on AMQP either, where the queue may be of another type: there it is declared here, once for each
+        connection. A connection that is lost is left to kombu's retries, where there are to be any.
         """
         connection = producer.connection
-        if connection.transport.driver_type != "amqp":
-            return [self._queue(name)]
+        kind = connection.transport.driver_type
+        if kind != "amqp":
+            return [] if kind == "redis" else [self._queue(name)]
         known = connection.declared_entities
         if name not in known:
             try:

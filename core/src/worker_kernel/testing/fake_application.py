@@ -39,6 +39,9 @@ class FakeApplication:
         """Return the twin of a `FakeJob`."""
         return Twin.of(frame)
 
+    def preload(self) -> None:
+        """See `Application.preload`: there is nothing."""
+
     def check_result_store(self) -> None:
         """See `Application.check_result_store`: there is none."""
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import ClassVar
 
 from worker_kernel import (
+    Application,
     CancelHow,
     CancelReply,
     Capabilities,
@@ -35,7 +36,7 @@ from .host import Host
 from .launch.executed import ExecLauncher
 from .launch.fork import ForkLauncher
 from .launch.launcher import Launcher
-from .launch.zygote import ZygoteLauncher
+from .launch.zygote import ForkedZygote, ZygoteLauncher, fork_ahead
 from .orders import Equipment, Orders
 from .page import KillReason
 from .reactor import Reactor
@@ -62,7 +63,7 @@ class PreforkPool(Pool):
 
     def __init__(self, config: PoolConfig) -> None:
         super().__init__(config)
-        self._method, patch = self._start_method()
+        self._method, patch = _start_method(config)
         self._reactor = Reactor(config.clock, name="worker-prefork")
         self._numbers = itertools.count(1)
         self._limit = config.limit
@@ -75,63 +76,35 @@ class PreforkPool(Pool):
         except BaseException:
             self._reactor.close()
             raise
-        inner = config.hosted
-        orders = Orders(
-            index=0,
-            slots=(0,),
-            title=config.node_name,
-            parent=os.getpid(),
-            boot=config.boot,
-            inner="" if inner is None else inner.cls,
-            soft_time_limit=config.soft_time_limit,
-            time_limit=config.time_limit,
-            limit_grace=config.limit_grace,
-            zombie_budget=config.zombie_budget,
-            options={} if inner is None else _plain(config.options),
-        )
         self._launcher_in_use = launcher
-        self._crew = Crew(config, orders, self._reactor, launcher, self)
-
-    def _start_method(self) -> tuple[str, str]:
-        """Return how children come to be, and the patch that they need."""
-        config = self.config
-        asked = config.options.get("worker_pool_start_method")
-        green = config.hosted is not None and config.hosted.capabilities.is_green
-        if green:
-            assert config.hosted is not None  # noqa: S101  (it is green)
-            if asked not in (None, "spawn"):
-                raise UsageError(
-                    f"start method {asked} is refused: {config.hosted.name} has to patch before anything is imported\n"
-                    "leave it out, or use spawn"
-                )
-            return "spawn", config.hosted.name
-        if isinstance(asked, str):
-            return asked, ""
-        return ("forkserver" if sys.platform == "linux" else "spawn"), ""
+        self._crew = Crew(config, _orders(config), self._reactor, launcher, self)
 
     def _launcher(self, method: str, patch: str) -> Launcher:
         config = self.config
         if method == "fork":
             if config.app is None:
                 raise UsageError("the pool has no application to fork with")
-            equipment = Equipment(
-                app=config.app,
-                slot_start=config.slot_start,
-                slot_end=config.slot_end,
-                child_init=config.child_init,
-                child_exit=config.child_exit,
-            )
-            return ForkLauncher(self._reactor, equipment)
+            return ForkLauncher(self._reactor, _equipment(config, config.app))
         if config.boot is None:
             raise UsageError(
                 f"start method {method} is refused: child processes cannot find the application by name\n"
                 "put it into a module, or use --pool-start-method fork"
             )
         if method == "forkserver":
-            return ZygoteLauncher(self._reactor, patience=max(1.0, config.lost_wait))
+            forked = config.ahead if isinstance(config.ahead, ForkedZygote) else None
+            return ZygoteLauncher(self._reactor, patience=max(1.0, config.lost_wait), forked=forked)
         return ExecLauncher(self._reactor, patch=patch)
 
     # -- life
+
+    @classmethod
+    def get_ahead(cls, config: PoolConfig) -> object:
+        """See `Pool.get_ahead`: fork the first zygote, before there is anything that it must not share."""
+        method, _ = _start_method(config)
+        # An inner pool may want the application configured in another way than this process has it.
+        if method != "forkserver" or config.hosted is not None or config.app is None or config.boot is None:
+            return None
+        return fork_ahead(_orders(config), _equipment(config, config.app))
 
     def start(self) -> None:
         """See `Pool.start`. Children come up on their own; what is submitted meanwhile waits for them."""
@@ -410,6 +383,50 @@ class PreforkPool(Pool):
             what(*args)
         except Exception:
             log.exception("the pool's listener raised in %s", getattr(what, "__name__", what))
+
+
+def _start_method(config: PoolConfig) -> tuple[str, str]:
+    """Return how children come to be, and the patch that they need."""
+    asked = config.options.get("worker_pool_start_method")
+    if config.hosted is not None and config.hosted.capabilities.is_green:
+        if asked not in (None, "spawn"):
+            raise UsageError(
+                f"start method {asked} is refused: {config.hosted.name} has to patch before anything is imported\n"
+                "leave it out, or use spawn"
+            )
+        return "spawn", config.hosted.name
+    if isinstance(asked, str):
+        return asked, ""
+    return ("forkserver" if sys.platform == "linux" else "spawn"), ""
+
+
+def _orders(config: PoolConfig) -> Orders:
+    """Return the orders of a child, but for its index and slots."""
+    inner = config.hosted
+    return Orders(
+        index=0,
+        slots=(0,),
+        title=config.node_name,
+        parent=os.getpid(),
+        boot=config.boot,
+        inner="" if inner is None else inner.cls,
+        soft_time_limit=config.soft_time_limit,
+        time_limit=config.time_limit,
+        limit_grace=config.limit_grace,
+        zombie_budget=config.zombie_budget,
+        options={} if inner is None else _plain(config.options),
+    )
+
+
+def _equipment(config: PoolConfig, app: Application) -> Equipment:
+    """Return what children have that have this process's memory."""
+    return Equipment(
+        app=app,
+        slot_start=config.slot_start,
+        slot_end=config.slot_end,
+        child_init=config.child_init,
+        child_exit=config.child_exit,
+    )
 
 
 def _line(index: int, pid: int, state: str, entry: Entry | None = None, since: float | None = None) -> SlotStatistics:

@@ -54,6 +54,7 @@ class RedisChannel(LeasingChannel, kombu_redis.Channel):  # type: ignore[misc]  
 
     def __init__(self, connection: Any, **kwargs: Any) -> None:
         self._keys: dict[tuple[str, int], str] = {}
+        self._shared_client: Any = None
         super().__init__(connection, **kwargs)
 
     # -- kombu's connections ------------------------------------------------------------------------------------------
@@ -61,6 +62,11 @@ class RedisChannel(LeasingChannel, kombu_redis.Channel):  # type: ignore[misc]  
     def _get_pool(self, asynchronous: bool = False) -> Any:
         self.keyprefix_fanout = self.keyprefix_fanout.format(db=self.connection.address.db)
         return self.connection.pool
+
+    def _create_client(self, asynchronous: bool = False) -> Any:
+        if self._shared_client is None:
+            self._shared_client = super()._create_client(asynchronous)  # takes longer than to send a message with it
+        return self._shared_client
 
     def _disconnect_pools(self) -> None:
         self._pool = self._async_pool = None  # the transport's, which closes it

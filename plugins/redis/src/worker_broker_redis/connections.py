@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from typing import TYPE_CHECKING, Any
 
 import redis
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 LOST = (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError, OSError)
 """What says that a connection is gone."""
+_CHUNK = 1 << 16
 
 
 def pool(address: Address, *, retry: Any = None, client_name: str | None = None) -> Any:
@@ -33,6 +35,7 @@ def pool(address: Address, *, retry: Any = None, client_name: str | None = None)
         "client_name": client_name,
         "protocol": 2,  # invalidations come to a subscriber, see `Link`
         "retry": retry or Retry(NoBackoff(), 0),
+        **_introduction(),
     }
     if address.path:
         return redis.ConnectionPool(connection_class=redis.UnixDomainSocketConnection, path=address.path, **options)
@@ -59,6 +62,12 @@ def disconnect(source: Any) -> None:
     source.disconnect()
     for client in getattr(getattr(source, "sentinel_manager", None), "sentinels", ()):
         client.connection_pool.disconnect()
+
+
+def _introduction() -> dict[str, Any]:
+    """What a connection says of its library; else redis-py looks its own version up for each, in files."""
+    introducing = getattr(redis, "DriverInfo", None)  # since 7.1
+    return {} if introducing is None else {"driver_info": introducing(lib_version=redis.__version__)}
 
 
 class Exclusive:
@@ -100,17 +109,42 @@ class Exclusive:
         self._connection.send_command(*command, check_health=False)
 
     def drain(self) -> bool:
-        """Read away what has come unasked, without waiting; whether anything had.
+        """Read away what has come unasked, without waiting; whether anything had. Nothing can be called afterwards.
 
         Raises:
             redis.ConnectionError: the connection is lost.
         """
         self._check()
         came = False
+        if self._is_plain():
+            while (size := self._skip()) > 0:
+                came = True
+                if size < _CHUNK:
+                    break
+            return came
         while self._connection.can_read(timeout=0):
             self._connection.read_response()
             came = True
         return came
+
+    def _is_plain(self) -> bool:
+        """Whether the socket can be read directly, without waiting: not where it is encrypted, patched or blocking."""
+        plain: Any = self._connection._sock  # noqa: SLF001  # redis-py offers no other way
+        return type(plain) is socket.socket and plain.gettimeout() is not None
+
+    def _skip(self) -> int:
+        """Throw away what has come, and return how much: one call of the system's where redis-py makes seven."""
+        try:
+            size = len(os.read(self.fileno(), _CHUNK))
+        except BlockingIOError:
+            return 0
+        except OSError as error:
+            self._connection.disconnect()
+            raise redis.exceptions.ConnectionError(f"the connection to Redis is lost: {error}") from error
+        if not size:
+            self._connection.disconnect()
+            raise redis.exceptions.ConnectionError("the server has closed the connection to Redis")
+        return size
 
     def fileno(self) -> int:
         """The descriptor, to wait for what comes unasked.

@@ -10,17 +10,20 @@ import logging
 import os
 import signal
 import socket
+import sys
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
+
+import attrs
 
 from ..child import Ends
 from ..frames import FrameReader, Word, read_news
-from ..orders import Orders
+from ..orders import Equipment, Orders
 from ..reactor import READ, WRITE, Reactor, Timer
 from .executed import boot_frame, spawn
 from .launcher import Birth, Exit, end_group, reap
-from .zygote_process import EXITED, PING, REQUEST, SERVING, SPAWNED
+from .zygote_process import EXITED, PING, REQUEST, SERVING, SPAWNED, live_forked
 
 log = logging.getLogger("worker_pool_prefork")
 
@@ -28,11 +31,59 @@ PATIENCE = 10.0
 """Seconds within which a zygote that serves answers. One that does not is killed, and its children with it."""
 
 
+@attrs.frozen(kw_only=True)
+class ForkedZygote:
+    """A zygote that was forked from the worker; it ends when its control socket is closed, or with the worker."""
+
+    pid: int
+    """The process. Nobody waits for it yet."""
+    control: socket.socket
+    """The worker's end."""
+
+
+def fork_ahead(orders: Orders, equipment: Equipment) -> ForkedZygote | None:
+    """Fork a zygote from this process, which is to have opened nothing that must not be shared.
+
+    All signals are held in it until it has said what they mean there: a handler of the worker's would act on what the
+    two still share.
+
+    Returns:
+        None where there is another thread: what that holds would be held for ever in the new process.
+    """
+    if not _has_one_thread():
+        return None
+    control, theirs = socket.socketpair()
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()  # else each child would write once more what has not been written yet
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    try:
+        pid = os.fork()
+        if not pid:
+            live_forked(theirs.fileno(), orders, equipment)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        theirs.close()
+    return ForkedZygote(pid=pid, control=control)
+
+
+def _has_one_thread() -> bool:
+    """Whether nothing but this thread runs in this process, threads of libraries written in C included."""
+    try:
+        return len(os.listdir("/proc/self/task")) == 1  # noqa: PTH208  (only their number)
+    except OSError:
+        return False
+
+
 class Zygote:
     """The worker's view of one zygote."""
 
     def __init__(
-        self, reactor: Reactor, orders: Orders, gone: Callable[[Zygote], None], patience: float = PATIENCE
+        self,
+        reactor: Reactor,
+        orders: Orders,
+        gone: Callable[[Zygote], None],
+        patience: float = PATIENCE,
+        forked: ForkedZygote | None = None,
     ) -> None:
         """Start it.
 
@@ -41,10 +92,10 @@ class Zygote:
             orders: what it loads; its index and slots mean nothing.
             gone: told when it has ended.
             patience: see `PATIENCE`.
+            forked: the process; None: one is executed.
         """
         self._reactor = reactor
         self._gone = gone
-        self._control, theirs = socket.socketpair()
         self._reader = FrameReader()
         self._births: dict[int, Birth] = {}
         self._waiting: deque[tuple[int, list[int]]] = deque()
@@ -56,16 +107,24 @@ class Zygote:
         self._given_up = False
         self._why = ""
         self._ended: Exit | None = None
-        try:
-            self.pid = spawn(
-                "from worker_pool_prefork.launch.zygote_process import main; main()", "", (theirs.fileno(),)
-            )
-        finally:
-            theirs.close()
-        self._control.sendall(boot_frame(orders))
+        self._control, self.pid = self._execute(orders) if forked is None else self._adopt(forked)
         self._control.setblocking(False)
         reactor.watch(self._control.fileno(), READ, self._ready_for)
-        reap(reactor, self.pid, self._exited)
+
+    def _execute(self, orders: Orders) -> tuple[socket.socket, int]:
+        control, theirs = socket.socketpair()
+        try:
+            statement = "from worker_pool_prefork.launch.zygote_process import main; main()"
+            pid = spawn(statement, "", (theirs.fileno(),))
+        finally:
+            theirs.close()
+        control.sendall(boot_frame(orders))
+        reap(self._reactor, pid, self._exited)
+        return control, pid
+
+    def _adopt(self, forked: ForkedZygote) -> tuple[socket.socket, int]:
+        reap(self._reactor, forked.pid, self._exited)
+        return forked.control, forked.pid
 
     @property
     def alive(self) -> bool:
@@ -215,11 +274,23 @@ def _close_all(descriptors: list[int]) -> None:
 
 
 class ZygoteLauncher:
-    """Starts a zygote with the first child, and anew when it has ended or new code is wanted."""
+    """Starts a zygote with the first child, and anew when it has ended or new code is wanted.
 
-    def __init__(self, reactor: Reactor, *, patience: float = PATIENCE) -> None:
-        """Args: ``patience`` is in seconds; see `PATIENCE`."""
+    The first one may have been forked ahead (`fork_ahead`), so that nothing is imported twice and no child waits for
+    it. Those that follow are executed: by then the worker has connections and threads, and the code on disk may be
+    another.
+    """
+
+    def __init__(self, reactor: Reactor, *, patience: float = PATIENCE, forked: ForkedZygote | None = None) -> None:
+        """Make a launcher.
+
+        Args:
+            reactor: what turns the zygotes' control sockets.
+            patience: in seconds; see `PATIENCE`.
+            forked: the first zygote; None: none yet.
+        """
         self._reactor = reactor
+        self._forked = forked
         self._patience = patience
         self._zygote: Zygote | None = None
         self._old: set[Zygote] = set()
@@ -229,11 +300,18 @@ class ZygoteLauncher:
         """See `Launcher.launch`."""
         birth.send(boot_frame(orders))
         self._numbers += 1
-        if self._zygote is None or not self._zygote.bear(self._numbers, ends, birth):
+        if not any(zygote.bear(self._numbers, ends, birth) for zygote in self._candidates(orders)):
+            raise OSError("a zygote that was just started takes no request")
+
+    def _candidates(self, orders: Orders) -> Iterator[Zygote]:
+        """The one that there is, then new ones. The one forked ahead may have ended before it was wanted."""
+        if self._zygote is not None:
+            yield self._zygote
+        for _ in range(2):
             self.renew()
-            self._zygote = Zygote(self._reactor, orders, self._gone, self._patience)
-            if not self._zygote.bear(self._numbers, ends, birth):
-                raise OSError("a zygote that has just been started takes no request")
+            forked, self._forked = self._forked, None
+            self._zygote = Zygote(self._reactor, orders, self._gone, self._patience, forked)
+            yield self._zygote
 
     def overdue(self, birth: Birth) -> None:
         """See `Launcher.overdue`: it would be the zygote that tells, if it still answers."""
@@ -256,6 +334,9 @@ class ZygoteLauncher:
                 self._reactor.turn_until(lambda zygote=zygote: not zygote.alive, 5.0)  # type: ignore[misc]
         self._old.clear()
         self._zygote = None
+        if self._forked is not None:
+            self._forked.control.close()
+            self._forked = None
 
     def _all(self) -> list[Zygote]:
         return [*self._old, *([self._zygote] if self._zygote else [])]

@@ -1,19 +1,21 @@
-"""What a zygote does: loads the application, then forks on request, and tells of each child that ends."""
+"""What a zygote does: loads the application, or has it, forks on request, and tells of each child that ends."""
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import select
 import signal
 import socket
 import threading
+from typing import NoReturn
 
 import attrs
 
-from ..child import Ends, die_with_parent, freeze, prepare_process, run, why_broken
+from ..child import Ends, die_with_parent, let_go, prepare_process, run, share_memory, why_broken
 from ..frames import Word, news_frame
-from ..orders import Equipment
+from ..orders import Equipment, Orders
 from ..places import name_process
 from .executed import read_orders
 from .launcher import collect, end_group
@@ -31,20 +33,16 @@ SERVING, SPAWNED, EXITED = "serving", "spawned", "exited"
 
 
 def main() -> None:
-    """Live as a zygote."""
+    """Live as a zygote that was executed: what it has to load is told to it."""
     orders = read_orders(CONTROL)
-    prepare_process(orders.parent)
-    for name in ("SIGUSR1", "SIGTERM"):
-        signal.signal(getattr(signal, name), signal.SIG_IGN)
-    name_process(orders.title, (), "zygote")
-    control = socket.socket(fileno=CONTROL)
+    control = _become_zygote(CONTROL, orders)
     boot = orders.boot
     assert boot is not None  # noqa: S101  (the pool refuses to start such children without)
     boot.set_up_logging()
+    gc.disable()  # next to nothing of what is loaded is garbage
     try:
-        import kombu.connection  # noqa: F401  (what every child needs)
-
         equipment = Equipment.of(boot.load(lambda words: control.sendall(news_frame([[Word.PHASE, words]]))))
+        equipment.app.preload()
     except BaseException as exc:  # noqa: BLE001  (told to the worker, which tells the user)
         control.sendall(news_frame([[Word.BROKEN, why_broken(exc)]]))
         os._exit(3)
@@ -55,12 +53,41 @@ def main() -> None:
             "hook kernel_child_init, or use --pool-start-method spawn",
             ", ".join(others[:5]),
         )
-    freeze()
     _serve(control, equipment)
+
+
+def live_forked(control: int, orders: Orders, equipment: Equipment) -> NoReturn:
+    """Live as a zygote that was forked from the worker while that had one thread, and so has loaded everything.
+
+    Returns never, whatever happens: what called it belongs to the worker.
+
+    Args:
+        control: the descriptor of its control socket, the only one that it keeps.
+        orders: as for `main`.
+        equipment: what its children work with.
+    """
+    code = 1
+    try:
+        let_go({control})
+        _serve(_become_zygote(control, orders), equipment)
+        code = 0
+    except BaseException:
+        log.exception("the zygote cannot go on")
+    finally:
+        os._exit(code)
+
+
+def _become_zygote(control: int, orders: Orders) -> socket.socket:
+    prepare_process(orders.parent)
+    for name in ("SIGUSR1", "SIGTERM"):
+        signal.signal(getattr(signal, name), signal.SIG_IGN)
+    name_process(orders.title, (), "zygote")
+    return socket.socket(fileno=control)
 
 
 def _serve(control: socket.socket, equipment: Equipment) -> None:
     """Fork on request, and tell of each child that ends, until the worker is gone."""
+    share_memory()
     children: dict[int, tuple[int, int]] = {}  # by the descriptor of the process: number of its birth, pid
     poller = select.poll()
     poller.register(control, select.POLLIN)
