@@ -5,6 +5,8 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -160,25 +162,128 @@ def test_threads_that_open_a_new_file_at_once_all_succeed(path: str) -> None:
     assert failures == []
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this platform")
-def test_a_forked_child_opens_the_file_anew(database: Database) -> None:
-    database.execute("INSERT INTO queues (name) VALUES ('parent')")
-    before = database.connection
+forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this platform")
+
+
+def in_a_child(act: Callable[[], bool]) -> bool:
+    """Whether ``act`` returned true in a forked child."""
     child = os.fork()
     if child == 0:
-        fresh = database.connection is not before
+        status = 1
+        try:
+            status = not act()
+        finally:
+            os._exit(status)
+    return os.waitpid(child, 0)[1] == 0
+
+
+@forks
+def test_a_fork_finds_no_file_open_and_both_sides_open_it_anew(database: Database) -> None:
+    database.execute("INSERT INTO queues (name) VALUES ('parent')")
+    before, version = database.connection, database.data_version()
+
+    def write() -> bool:
+        mine = [str(fd.resolve()) for fd in Path("/proc/self/fd").glob("*")]
         database.execute("INSERT INTO queues (name) VALUES ('child')")
         database.close()
-        os._exit(0 if fresh else 1)
-    assert os.waitpid(child, 0)[1] == 0
-    assert database.connection is before
+        return not any("jobs.db" in target for target in mine)
+
+    assert in_a_child(write)
+    assert database.data_version() != version
+    assert database.connection is not before
     assert database.execute("SELECT name FROM queues") == [("child",), ("parent",)]
 
 
-def test_a_connection_that_a_fork_left_behind_is_neither_used_nor_closed(database: Database) -> None:
-    left = database.connection
-    database._pid = -1  # as a child sees it
-    assert database.connection is not left
-    assert module._INHERITED.pop() is left
-    left.execute("SELECT 1")
-    left.close()
+@forks
+def test_a_forked_child_and_its_parent_lock_each_other_out(database: Database) -> None:
+    """What is carried over a fork, SQLite would take for its own lock."""
+    database.execute("SELECT 1")
+    go_in, go_out = os.pipe()
+
+    def hold() -> bool:
+        with database.transaction():
+            os.write(go_out, b"x")
+            time.sleep(0.5)
+            database.execute("INSERT INTO queues (name) VALUES ('child')")
+        return True
+
+    child = threading.Thread(target=lambda: results.append(in_a_child(hold)))
+    results: list[bool] = []
+    child.start()
+    os.read(go_in, 1)
+    with database.transaction():
+        found = database.execute("SELECT name FROM queues")
+    child.join()
+    os.close(go_in)
+    os.close(go_out)
+    assert results == [True]
+    assert found == [("child",)]
+
+
+@forks
+def test_a_fork_waits_for_a_transaction_of_another_thread(database: Database) -> None:
+    inside, over = threading.Event(), threading.Event()
+
+    def write() -> None:
+        with database.transaction():
+            inside.set()
+            time.sleep(0.2)
+            database.execute("INSERT INTO queues (name) VALUES ('parent')")
+            over.set()
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    assert inside.wait(20)
+    assert in_a_child(lambda: over.is_set() and database.execute("SELECT name FROM queues") == [("parent",)])
+    thread.join()
+
+
+@forks
+def test_a_file_that_was_in_a_transaction_at_the_fork_is_refused_in_the_child(database: Database) -> None:
+    def use() -> bool:
+        with pytest.raises(DatabaseRefused, match="forked"):
+            database.execute("SELECT 1")
+        with pytest.raises(DatabaseRefused, match="forked"):
+            Database(database.path).execute("SELECT 1")
+        return True
+
+    with database.transaction():
+        database.execute("INSERT INTO queues (name) VALUES ('parent')")
+        assert in_a_child(use)
+    assert database.execute("SELECT name FROM queues") == [("parent",)]
+
+
+@forks
+def test_a_fork_behind_a_thread_that_does_not_come_to_an_end_leaves_the_child_a_refusal(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "FORK_PATIENCE", 0.05)
+    inside, go = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with database.transaction():
+            inside.set()
+            go.wait(20)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    assert inside.wait(20)
+
+    def use() -> bool:
+        with pytest.raises(DatabaseRefused, match="forked"):
+            database.execute("SELECT 1")
+        return True
+
+    assert in_a_child(use)
+    go.set()
+    thread.join()
+
+
+@forks
+def test_a_file_that_was_replaced_since_the_fork_is_noticed(database: Database) -> None:
+    database.execute("SELECT 1")
+    assert in_a_child(lambda: True)
+    Path(database.path).unlink()
+    with pytest.raises(DatabaseUnavailable, match="removed or replaced"):
+        database.execute("SELECT 1")
+    assert database.execute("SELECT 1") == [(1,)]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import threading
 import time
+import weakref
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -50,8 +52,14 @@ CREATE TABLE results (task_id TEXT PRIMARY KEY, status TEXT NOT NULL, meta TEXT 
 CREATE INDEX results_expires ON results (expires) WHERE expires IS NOT NULL;
 """
 
-# Connections inherited over a fork: closing one in the child would touch the locks and the log of the parent.
+FORK_PATIENCE = 10.0
+"""Seconds that a fork waits for what other threads are doing with a database."""
+_ALL: weakref.WeakSet[Database] = weakref.WeakSet()
+_ALL_LOCK = threading.RLock()
 _INHERITED: list[sqlite3.Connection] = []
+"""Connections carried over a fork: closing one in the child would touch the locks and the log of the parent."""
+_SPOILT: set[tuple[int, int] | None] = set()
+"""The files of these. SQLite's library still takes them for open here, and would lock what is not theirs."""
 
 
 class DatabaseError(OperationalError):  # type: ignore[misc]  # kombu is untyped
@@ -78,9 +86,10 @@ class DatabaseRefused(DatabaseError):
 class Database:
     """One connection to the file, opened on first use.
 
-    Owned by one thread at a time, and may migrate between threads.  Fork-safe: in a child it opens the file anew and
-    leaves the parent's connection alone.  Everything is written in ``BEGIN IMMEDIATE`` transactions; with
-    ``synchronous=NORMAL`` a commit survives the death of the process at once, and a power cut from the next
+    Owned by one thread at a time, and may migrate between threads.  Fork-safe: SQLite carries nothing over a fork, not
+    even knowledge of which files are open and locked, so every connection of the process is closed before one, and
+    parent and child open the file anew at the next use.  Everything is written in ``BEGIN IMMEDIATE`` transactions;
+    with ``synchronous=NORMAL`` a commit survives the death of the process at once, and a power cut from the next
     checkpoint on.
     """
 
@@ -96,8 +105,13 @@ class Database:
         self._connection: sqlite3.Connection | None = None
         self._pid = 0
         self._file: tuple[int, int] | None = None
+        self._times_opened = 0
+        self._suspended = False
+        self._in_use = threading.RLock()
         self._depth = 0
         self._on_commit: list[Callable[[], None]] = []
+        with _ALL_LOCK:
+            _ALL.add(self)
 
     @property
     def connection(self) -> sqlite3.Connection:
@@ -107,10 +121,14 @@ class Database:
             DatabaseError: the file cannot serve.
         """
         if self._connection is None or self._pid != os.getpid():
-            self._leave_inherited()
-            self._connection = self._open()
-            self._pid = os.getpid()
-            self._file = _identity(self.path)
+            with self._in_use:
+                self._leave_inherited()
+                self._check_place()
+                self._connection = self._open()
+                self._pid = os.getpid()
+                self._file = _identity(self.path)
+                self._suspended = False
+                self._times_opened += 1
         return self._connection
 
     def execute(self, sql: str, parameters: Sequence[object] = ()) -> list[Any]:
@@ -119,10 +137,11 @@ class Database:
         Raises:
             DatabaseUnavailable: SQLite failed.
         """
-        try:
-            return self.connection.execute(sql, parameters).fetchall()
-        except sqlite3.Error as error:
-            raise _unavailable(self.path, error) from error
+        with self._in_use:
+            try:
+                return self.connection.execute(sql, parameters).fetchall()
+            except sqlite3.Error as error:
+                raise _unavailable(self.path, error) from error
 
     @contextmanager
     def transaction(self) -> Iterator[Database]:
@@ -134,24 +153,24 @@ class Database:
             DatabaseUnavailable: the lock was not free within `busy_timeout`, the file was removed or replaced while
                 it was open (the next use opens what is there then, or a fresh one), or SQLite failed.
         """
-        connection = self.connection
         if self._depth:
             yield self
             return
-        self._check_place()
-        self.execute("BEGIN IMMEDIATE")
-        self._depth = 1
-        try:
-            yield self
-            self.execute("COMMIT")
-        except BaseException:
-            self._on_commit.clear()
-            if connection.in_transaction:
-                connection.rollback()
-            raise
-        finally:
-            self._depth = 0
-        callbacks, self._on_commit = self._on_commit, []
+        with self._in_use:
+            self._check_place()
+            self.execute("BEGIN IMMEDIATE")
+            self._depth = 1
+            try:
+                yield self
+                self.execute("COMMIT")
+            except BaseException:
+                self._on_commit.clear()
+                if self._connection is not None and self._connection.in_transaction:
+                    self._connection.rollback()
+                raise
+            finally:
+                self._depth = 0
+            callbacks, self._on_commit = self._on_commit, []
         for callback in callbacks:
             callback()
 
@@ -161,21 +180,25 @@ class Database:
 
     def data_version(self) -> int:
         """A number that differs from the one before when another connection has written meanwhile."""
-        return int(self.execute("PRAGMA data_version")[0][0])
+        version = int(self.execute("PRAGMA data_version")[0][0])
+        return (self._times_opened << 32) + version  # each connection counts for itself
 
     def close(self) -> None:
         """Close the connection, if this process has one. May be called twice; the next use opens the file again."""
-        if self._pid == os.getpid() and self._connection is not None:
-            self._connection.close()
-            self._connection = None
-        self._leave_inherited()
+        with self._in_use:
+            if self._pid == os.getpid() and self._connection is not None:
+                self._connection.close()
+                self._connection = None
+            self._suspended = False
+            self._leave_inherited()
 
     def __del__(self) -> None:
         self._leave_inherited()
 
     def displaced(self) -> bool:
         """Whether a file is open that is not the one at the path any more: it was removed or replaced."""
-        return self._connection is not None and self._pid == os.getpid() and _identity(self.path) != self._file
+        known = self._suspended or self._connection is not None
+        return known and self._pid == os.getpid() and _identity(self.path) != self._file
 
     def _check_place(self) -> None:
         if self.displaced():  # what is written to a file without a name, nobody reads
@@ -190,6 +213,7 @@ class Database:
         connection, pid = getattr(self, "_connection", None), getattr(self, "_pid", 0)
         if connection is not None and pid != os.getpid():
             _INHERITED.append(connection)
+            _SPOILT.add(self._file)
             self._connection = None
             self._depth = 0
             self._on_commit = []
@@ -199,6 +223,12 @@ class Database:
             oldest = ".".join(map(str, OLDEST_SQLITE))
             why = f"the SQLite library of this Python is {sqlite3.sqlite_version}, older than {oldest}"
             raise DatabaseRefused(self.path, why, "Use a newer Python or a newer SQLite library.")
+        if _SPOILT and _identity(self.path) in _SPOILT:
+            raise DatabaseRefused(
+                self.path,
+                "it was in use while this process was forked, which SQLite does not allow",
+                "Fork outside its transactions, or start the process anew (spawn).",
+            )
         try:
             connection = sqlite3.connect(
                 self.path, timeout=self.busy_timeout, isolation_level=None, check_same_thread=False
@@ -260,6 +290,41 @@ class Database:
                 if "locked" not in str(error) or time.monotonic() >= give_up:
                     raise
                 time.sleep(0.01)
+
+    def _suspend(self) -> bool:
+        """Close for the time of a fork. False: somebody is in a transaction, so that it stays open."""
+        if not self._in_use.acquire(timeout=FORK_PATIENCE):
+            return False
+        if not self._depth and self._connection is not None and self._pid == os.getpid():
+            self._connection.close()
+            self._connection = None
+            self._suspended = True
+        return True
+
+
+_SUSPENDED: list[Database] = []
+
+
+def _before_fork() -> None:
+    _ALL_LOCK.acquire()
+    _SUSPENDED.extend(database for database in _ALL if database._suspend())  # noqa: SLF001  (the two are one thing)
+
+
+def _after_fork() -> None:
+    while _SUSPENDED:
+        _SUSPENDED.pop()._in_use.release()  # noqa: SLF001  (the two are one thing)
+    _ALL_LOCK.release()
+
+
+def _after_fork_in_child() -> None:
+    _after_fork()
+    for database in list(_ALL):
+        database._leave_inherited()  # noqa: SLF001  (the two are one thing)
+        database._in_use = threading.RLock()  # noqa: SLF001  (a thread of the parent's may have had it)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork_in_child)
 
 
 def _identity(path: str) -> tuple[int, int] | None:
