@@ -63,6 +63,19 @@ def test_a_task_that_kills_its_process_runs_three_times_and_its_result_says_how_
     assert worker.stop() == 0, worker.log
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_children_and_worker_write_to_the_embedded_broker_beside_each_other(plain_site: Any, method: str) -> None:
+    plain_site.write("""
+        @app.task
+        def add(a, b): return a + b
+    """)
+    worker = plain_site.worker("-P", "prefork", "-c", "4", "--pool-start-method", method)
+    results = [plain_site.app.send_task("tasks.add", (number, 1)) for number in range(500)]
+    assert [result.get(timeout=60) for result in results] == list(range(1, 501))
+    assert worker.stop() == 0, worker.log
+    assert "ERROR" not in worker.log
+
+
 def test_a_memory_error_in_a_task_fails_that_task_and_leaves_its_neighbours_alone(plain_site: Any, until: Any) -> None:
     plain_site.write("""
         @app.task
