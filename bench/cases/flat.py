@@ -7,7 +7,6 @@ under new ids; that works for those who speak Celery's protocol, us and Celery.
 from __future__ import annotations
 
 import json
-import statistics
 import time
 import uuid
 from datetime import UTC, datetime, timedelta
@@ -21,7 +20,7 @@ from bench.servers import Redis, Server
 QUEUE = "bench"
 ASIDE = "bench.aside"
 WINDOW = 1_000  # tasks
-WINDOWS = 5
+FEED = "for _ = 1, ARGV[1] do redis.call('LMOVE', KEYS[1], KEYS[2], 'RIGHT', 'LEFT') end"
 PUSHED = 1_000  # messages in a command
 LATER = timedelta(hours=1)
 
@@ -35,16 +34,22 @@ def message(redis: Redis, bout: Bout) -> str:
     return raw.decode()
 
 
-def place(redis: Redis, text: str, count: int) -> None:
-    """Have `count` copies of a message in the empty queue, all at once, under ids of their own."""
+def put_aside(redis: Redis, text: str, count: int) -> None:
+    """Have `count` copies of a message, under ids of their own, where no worker sees them."""
     told = json.loads(text)
     task_id, tag = told["headers"]["id"], told["properties"]["delivery_tag"]
     for start in range(0, count, PUSHED):
         some = range(min(PUSHED, count - start))
         copies = [text.replace(task_id, str(uuid.uuid4())).replace(tag, str(uuid.uuid4())) for _ in some]
         redis.client.lpush(ASIDE, *copies)
+
+
+def place(redis: Redis, text: str, count: int) -> None:
+    """Have `count` copies of a message in the empty queue, all at once, and one more that wakes the worker."""
+    put_aside(redis, text, count)
     redis.client.rename(ASIDE, QUEUE)
-    redis.client.lpush(QUEUE, text.replace(task_id, str(uuid.uuid4())).replace(tag, str(uuid.uuid4())))
+    put_aside(redis, text, 1)
+    redis.client.eval(FEED, 2, ASIDE, QUEUE, 1)
 
 
 def begin(redis: Redis, bout: Bout) -> str:
@@ -61,21 +66,23 @@ def pace(ended: list[int]) -> float:
 
 
 def depth(contender: Contender, server: Server, amount: Amount, variant: int) -> Figures:
-    """The median pace of a thousand tasks, with `variant` messages in the queue at first."""
+    """The pace with `variant` messages in the queue all the time: what is taken is put back in as many."""
     assert isinstance(server, Redis)
     with Bout(contender, server.url, NOOP_SLOTS[contender.mode.kind]) as bout:
         text = begin(server, bout)
-        paces: list[float] = []
-        while len(paces) < WINDOWS:
-            if not server.client.llen(QUEUE):
-                place(server, text, variant)
-            done = len(bout.reader.records)
-            bout.must_reach(done + WINDOW, amount.seconds)
-            ended = sorted(end for _, end in bout.reader.records[done:])
-            paces.append(pace(ended))
-            if variant == WINDOW:  # the one that wakes the worker is over before the next thousand comes
-                bout.wait_for(done + WINDOW + 1, amount.seconds)
-        return {"value": statistics.median(paces)}
+        first = len(bout.reader.records) + WINDOW  # the worker has come to its pace by then
+        place(server, text, variant)
+        put_aside(server, text, WINDOW + amount.tasks)
+
+        def over() -> bool:
+            missing = variant - server.client.llen(QUEUE)
+            if missing > 0:
+                server.client.eval(FEED, 2, ASIDE, QUEUE, missing)
+            return bout.reader.look() >= first + amount.tasks
+
+        if not bout.wait(over, amount.seconds):
+            raise Failed(f"{len(bout.reader.records) - first} of {amount.tasks} tasks had ended")
+        return {"value": pace(sorted(end for _, end in bout.reader.records)[first : first + amount.tasks])}
 
 
 def queues(contender: Contender, server: Server, amount: Amount, variant: int) -> Figures:
@@ -138,7 +145,7 @@ FLAT = (
         title="Tasks that do nothing, with few and with many in the queue, Redis",
         unit="tasks/s",
         measure=depth,
-        full=Amount(tasks=WINDOW * WINDOWS, seconds=60, rounds=3),
+        full=Amount(tasks=10_000, seconds=60, rounds=3),
         variants=(WINDOW, 200_000),
         variant_of="queued",
     ),
