@@ -309,7 +309,7 @@ class App:
 
     def job_from_frame(self, frame: bytes) -> Job:
         """See `Application.job_from_frame`."""
-        envelope, outcome = frames.unpack(frame)
+        envelope, outcome = frames.unpack(frame, self._configured().zone)
         if outcome is not None:
             return self.report(envelope, outcome)
         options = self.tasks().get(envelope.task)

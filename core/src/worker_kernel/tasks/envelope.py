@@ -21,6 +21,7 @@ from .body import inflate
 
 V1_LIMIT = 1024 * 1024
 """Bytes that the body of a version 1 message may have, because it is decoded on the loop's thread."""
+_NO_LIMITS = [None, None]
 NAME_LIMIT = 512
 """Characters of an id or a task's name."""
 UNKNOWN = "unknown"
@@ -82,6 +83,7 @@ def salvaged(message: Any) -> Envelope | None:
 
 
 def _parse(message: Any, zone: tzinfo) -> Envelope:
+    # One is made for each message on the loop's thread: what is as it should be is seen here, the rest in functions.
     headers = _mapping("headers", message.headers)
     raw = getattr(message, "raw_body", None)
     if raw is None:
@@ -94,13 +96,17 @@ def _parse(message: Any, zone: tzinfo) -> Envelope:
         raise MessageInvalid(f"its body is a {type(body).__name__}, neither bytes nor text")
     content_type = _text("content type", message.content_type or "application/data")
     content_encoding = _text("content encoding", message.content_encoding or "utf-8")
+    wire = getattr(message, "wire", None)
     if "task" not in headers:
         headers, body = _from_version_1(headers, body, content_type, content_encoding)
-        content_type, content_encoding = "application/json", "utf-8"
+        content_type, content_encoding, wire = "application/json", "utf-8", None
     delivery = _mapping("delivery info", message.delivery_info)
     properties = _mapping("properties", message.properties)
-    _python_only(headers.get("lang"))
-    hard, soft = _time_limits(headers.get("timelimit"))
+    lang, limits = headers.get("lang"), headers.get("timelimit")
+    if lang != "py":
+        _python_only(lang)
+    hard, soft = (None, None) if limits is None or limits == _NO_LIMITS else _time_limits(limits)
+    retries, eta, expires = headers.get("retries", 0), headers.get("eta"), headers.get("expires")
     redelivered = bool(delivery.get("redelivered") or headers.get("redelivered"))
     return Envelope(
         id=_name("id", headers),
@@ -117,14 +123,15 @@ def _parse(message: Any, zone: tzinfo) -> Envelope:
             "priority": properties.get("priority"),
             "redelivered": redelivered,
         },
-        retries=_count("retries", headers.get("retries")),
-        eta=_moment("eta", headers.get("eta"), zone),
-        expires=_moment("expires", headers.get("expires"), zone),
+        retries=0 if type(retries) is int and not retries else _count("retries", retries),
+        eta=None if eta is None else _moment("eta", eta, zone),
+        expires=None if expires is None else _moment("expires", expires, zone),
         soft_time_limit=soft,
         time_limit=hard,
         redelivered=redelivered,
         attempts=_attempts(message, headers),
         fence=_fence(message),
+        wire=wire,
     )
 
 
@@ -146,11 +153,11 @@ def _text(what: str, value: object) -> str:
 
 def _name(key: str, headers: Mapping[str, Any]) -> str:
     value = headers.get(key)
+    if _is_name(value):
+        return str(value)
     if value is None:
         raise MessageInvalid(f"it has no {key}")
-    if not _is_name(value):
-        raise MessageInvalid(f"its {key} is not 1 to {NAME_LIMIT} printable characters: {value!r:.100}")
-    return str(value)
+    raise MessageInvalid(f"its {key} is not 1 to {NAME_LIMIT} printable characters: {value!r:.100}")
 
 
 def _is_name(value: object) -> bool:
