@@ -75,6 +75,16 @@ class LeasedMessage(virtual.Message):  # type: ignore[misc]  # kombu is untyped
     def body(self, body: Any) -> None:
         self._body, self._inflated = body, None
 
+    def ack(self, multiple: bool = False) -> None:
+        """Have the message removed for good; with `multiple`, those that were fetched before it too.
+
+        Raises:
+            MessageStateError: it was settled before.
+        """
+        # Not kombu's: that looks first whether the consumer wants no acknowledgements, and such messages are settled
+        # as they are fetched.
+        self._settle("ACK", "basic_ack", multiple)
+
     @property
     def lease_lost(self) -> bool:
         """Whether a renewal has found the message in other hands: nothing that is done with it counts any more."""

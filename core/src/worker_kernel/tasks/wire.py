@@ -39,7 +39,7 @@ def read_wire(text: bytes, *, queue: str, tag: str, attempts: int, fence: Fence 
         headers = {}
     elif not isinstance(headers, dict):
         raise ValueError("its headers are no mapping")
-    delivery = {"exchange": "", "routing_key": queue}
+    delivery: dict[str, Any] = {"exchange": "", "routing_key": queue}
     if isinstance(information, dict):
         delivery |= information
     redelivered = bool(attempts or delivery.get("redelivered") or headers.get("redelivered"))

@@ -61,8 +61,12 @@ def settle(request: Request, fate: Fate, reason: str = "") -> bool:
         keep_copy(request.message, request.envelope.queue, reason, courier)
     elif fate is Fate.REQUEUE and courier is not None:
         courier.hand_back(request.message, request.envelope.queue, request.attempts)
-    elif fate is Fate.ACK and request.generation.acks is not None:
-        request.generation.acks.later(request.message, request.key)
+    elif fate is Fate.ACK:
+        acks = request.generation.acks
+        if acks is None:
+            request.message.ack()
+        else:
+            acks.later(request.message, request.key)
     else:
         settle_message(request.message, fate, request.envelope.queue, reason, courier)
     return True

@@ -391,8 +391,11 @@ class PreforkPool(Pool):
 
     def accepted(self, entry: Entry, host: Host) -> None:
         """See `CrewListener.accepted`."""
-        index = host.orders.index * STRIDE + entry.slot if host.orders.inner else host.orders.index
-        self._tell(self.config.listener.accepted, entry.job, Slot(index=index, pid=host.pid))
+        slot = host.places.get(entry.slot)
+        if slot is None:
+            index = host.orders.index * STRIDE + entry.slot if host.orders.inner else host.orders.index
+            slot = host.places[entry.slot] = Slot(index=index, pid=host.pid)
+        self._tell(self.config.listener.accepted, entry.job, slot)
 
     def finished(self, entry: Entry, outcome: Outcome) -> None:
         """See `CrewListener.finished`."""

@@ -6,7 +6,7 @@ import json
 import math
 import os
 import uuid
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import attrs
 
@@ -27,8 +27,7 @@ SURVEYED = 1000
 """At most so many abandoned messages per look."""
 
 
-@attrs.frozen(kw_only=True)
-class Delivery:
+class Delivery(NamedTuple):  # which is made in C: there is one for each message
     """One message in the hands of one consumer."""
 
     tag: str
@@ -128,12 +127,9 @@ class Queues:
         self.visibility_timeout = visibility_timeout
         self.nonce = uuid.uuid4().hex
         """Who we are."""
-        self._fetches = 0
-
-    @property
-    def holder(self) -> str:
+        self.holder = f"{PROCESS}.{os.getpid()}"
         """The process, as results are fenced by it: a connection may come and go while a task runs."""
-        return f"{PROCESS}.{os.getpid()}"
+        self._fetches = 0
 
     def fetch(
         self, link: Link, lists: Sequence[tuple[str, str]], *, width: int, limit: int, watching: bool = False
