@@ -174,7 +174,8 @@ class LeasingChannel(ABC):
 
     def basic_ack(self, delivery_tag: str, multiple: bool = False) -> None:
         """Settle a message, at the next turn of the transport; with `multiple` all that were fetched before it too."""
-        self._open("basic_ack")
+        if self.closed:
+            self._open("basic_ack")
         qos = self.qos
         tags = [delivery_tag]
         if multiple and delivery_tag in qos.held:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 from kombu.compression import decompress
 from kombu.transport import virtual
@@ -83,7 +83,10 @@ class LeasedMessage(virtual.Message):  # type: ignore[misc]  # kombu is untyped
         """
         # Not kombu's: that looks first whether the consumer wants no acknowledgements, and such messages are settled
         # as they are fetched.
-        self._settle("ACK", "basic_ack", multiple)
+        if self.channel is None or self._state != "RECEIVED":
+            self._refuse()
+        self.channel.basic_ack(self.delivery_tag, multiple)
+        self._state = "ACK"
 
     @property
     def lease_lost(self) -> bool:
@@ -117,9 +120,12 @@ class LeasedMessage(virtual.Message):  # type: ignore[misc]  # kombu is untyped
     _state: str
 
     def _settle(self, state: str, operation: str, *arguments: float | str) -> None:
-        if self.channel is None:
-            raise self.MessageStateError("This message does not have a receiving channel")
-        if self.acknowledged:
-            raise self.MessageStateError(f"Message already acknowledged with state: {self._state}")
+        if self.channel is None or self._state != "RECEIVED":
+            self._refuse()
         getattr(self.channel, operation)(self.delivery_tag, *arguments)
         self._state = state
+
+    def _refuse(self) -> NoReturn:
+        if self.channel is None:
+            raise self.MessageStateError("This message does not have a receiving channel")
+        raise self.MessageStateError(f"Message already acknowledged with state: {self._state}")

@@ -83,31 +83,39 @@ def salvaged(message: Any) -> Envelope | None:
 
 
 def _parse(message: Any, zone: tzinfo) -> Envelope:
-    # One is made for each message on the loop's thread: what is as it should be is seen here, the rest in functions.
-    headers = _mapping("headers", message.headers)
-    raw = getattr(message, "raw_body", None)
-    if raw is None:
-        raw = message.body
+    # For each message, on the loop's thread: what is as it should be is seen here, only the rest costs a call.
+    headers, properties, delivery = message.headers, message.properties, message.delivery_info
+    if type(headers) is not dict:
+        headers = _mapping("headers", headers)
+    if type(delivery) is not dict:
+        delivery = _mapping("delivery info", delivery)
+    if type(properties) is not dict:
+        properties = _mapping("properties", properties)
+    body = getattr(message, "raw_body", None)
+    if body is None:
+        body = message.body
         if headers.get("compression") and not getattr(message, "errors", None):
             # kombu's own message classes have decompressed it on arrival.
             headers = {key: value for key, value in headers.items() if key != "compression"}
-    body = b"" if raw is None else bytes(raw) if isinstance(raw, bytearray) else raw
-    if not isinstance(body, (bytes, str, memoryview)):
-        raise MessageInvalid(f"its body is a {type(body).__name__}, neither bytes nor text")
-    content_type = _text("content type", message.content_type or "application/data")
-    content_encoding = _text("content encoding", message.content_encoding or "utf-8")
+    if type(body) is not bytes:
+        body = _body(body)
+    content_type, content_encoding = message.content_type or "application/data", message.content_encoding or "utf-8"
+    if not (type(content_type) is str and type(content_encoding) is str):
+        content_type, content_encoding = (
+            _text("content type", content_type),
+            _text("content encoding", content_encoding),
+        )
     wire = getattr(message, "wire", None)
     if "task" not in headers:
         headers, body = _from_version_1(headers, body, content_type, content_encoding)
         content_type, content_encoding, wire = "application/json", "utf-8", None
-    delivery = _mapping("delivery info", message.delivery_info)
-    properties = _mapping("properties", message.properties)
     lang, limits = headers.get("lang"), headers.get("timelimit")
     if lang != "py":
         _python_only(lang)
     hard, soft = (None, None) if limits is None or limits == _NO_LIMITS else _time_limits(limits)
     retries, eta, expires = headers.get("retries", 0), headers.get("eta"), headers.get("expires")
     redelivered = bool(delivery.get("redelivered") or headers.get("redelivered"))
+    fence = getattr(message, "fence", None)
     return Envelope(
         id=_name("id", headers),
         task=_name("task", headers),
@@ -130,14 +138,22 @@ def _parse(message: Any, zone: tzinfo) -> Envelope:
         time_limit=hard,
         redelivered=redelivered,
         attempts=_attempts(message, headers),
-        fence=_fence(message),
+        fence=fence if isinstance(fence, Fence) else None,
         wire=wire,
     )
 
 
+def _body(value: object) -> bytes | str | memoryview:
+    if value is None:
+        return b""
+    if isinstance(value, bytearray):
+        return bytes(value)
+    if not isinstance(value, (bytes, str, memoryview)):
+        raise MessageInvalid(f"its body is a {type(value).__name__}, neither bytes nor text")
+    return value
+
+
 def _mapping(what: str, value: object) -> dict[str, Any]:
-    if type(value) is dict:
-        return value
     if value is None:
         return {}
     if not isinstance(value, Mapping):
@@ -213,6 +229,8 @@ def _queue(message: Any, delivery: Mapping[str, Any]) -> str:
 
 def _attempts(message: Any, headers: Mapping[str, Any]) -> int:
     counted = getattr(message, "attempts", None)
+    if type(counted) is int and counted >= 0:
+        return counted
     if counted is None:
         # Not x-delivery-count: a quorum queue raises it also for what it was about to send to a consumer that left.
         counted = headers.get(ATTEMPTS_HEADER)

@@ -264,9 +264,12 @@ class Crew:
 
     def on_accepted(self, host: Host, entry: Entry) -> None:
         """See `HostListener.on_accepted`."""
+        self._listener.accepted(entry, host)
+
+    def on_running(self, host: Host) -> None:
+        """See `HostListener.on_running`."""
         self._unwatched[host] = None
         self.pump()
-        self._listener.accepted(entry, host)
 
     def on_finished(self, host: Host, entry: Entry, outcome: Outcome, spent: float) -> None:
         """See `HostListener.on_finished`."""

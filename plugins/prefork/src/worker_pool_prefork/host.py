@@ -35,7 +35,11 @@ class HostListener(Protocol):
         ...
 
     def on_accepted(self, host: Host, entry: Entry) -> None:
-        """A job has started."""
+        """A job has started. `on_running` follows, or its end."""
+        ...
+
+    def on_running(self, host: Host) -> None:
+        """A job that has started goes on: its limits count from then."""
         ...
 
     def on_finished(self, host: Host, entry: Entry, outcome: Outcome, spent: float) -> None:
@@ -248,9 +252,9 @@ class Host:
 
     def _hear(self, news: Iterable[Sequence[Any]]) -> None:
         """Act on what came in one frame. Most of it is how jobs have ended, many at a time where they are small."""
-        ended = False
+        ended, finished = False, Word.FINISHED
         for word, *arguments in news:
-            if word == Word.FINISHED:
+            if word == finished:
                 ended = self._finished(*arguments) or ended
             else:
                 self._told(word, arguments)
@@ -264,6 +268,7 @@ class Host:
             entry = self.entries.get(number)
             if entry is not None:
                 self.accept(entry, started, slot)
+                self._listener.on_running(self)
         elif word == Word.RETURNED:
             self.asked_back = False
             back = [self._drop(number) for number in arguments[0] if number in self.entries]

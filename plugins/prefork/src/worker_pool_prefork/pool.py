@@ -43,6 +43,7 @@ from .states import HostState
 
 log = logging.getLogger("worker_pool_prefork")
 
+_LISTENER_RAISED = "the pool's listener raised in %s"
 _EXIT_PATIENCE = 5.0
 """Seconds that children without jobs have to exit by themselves."""
 
@@ -395,14 +396,20 @@ class PreforkPool(Pool):
         if slot is None:
             index = host.orders.index * STRIDE + entry.slot if host.orders.inner else host.orders.index
             slot = host.places[entry.slot] = Slot(index=index, pid=host.pid)
-        self._tell(self.config.listener.accepted, entry.job, slot)
+        try:
+            self.config.listener.accepted(entry.job, slot)
+        except Exception:
+            log.exception(_LISTENER_RAISED, "accepted")
 
     def finished(self, entry: Entry, outcome: Outcome) -> None:
         """See `CrewListener.finished`."""
         if entry.accepted and not entry.job.is_report:
             self._done += 1
             self._failed += outcome.failed
-        self._tell(self.config.listener.finished, entry.job, outcome)
+        try:
+            self.config.listener.finished(entry.job, outcome)
+        except Exception:
+            log.exception(_LISTENER_RAISED, "finished")
 
     def failing(self, reason: str, exit_code: int) -> None:
         """See `CrewListener.failing`."""
@@ -412,7 +419,7 @@ class PreforkPool(Pool):
         try:
             what(*args)
         except Exception:
-            log.exception("the pool's listener raised in %s", getattr(what, "__name__", what))
+            log.exception(_LISTENER_RAISED, getattr(what, "__name__", what))
 
 
 def _line(index: int, pid: int, state: str, entry: Entry | None = None, since: float | None = None) -> SlotStatistics:
