@@ -19,8 +19,11 @@ if TYPE_CHECKING:
 
     from .link import Link
 
-PROCESS = uuid.uuid4().hex
-"""With the number of the process, tells it from every other."""
+LONG = 64
+"""Bytes. A hash or sorted set of few entries, none of which is longer, is kept by the server as a list, and searched
+from one end for each entry that is put in or taken out. So what names a delivery or a process is made longer."""
+PROCESS = uuid.uuid4().hex + uuid.uuid4().hex
+"""With the number of the process, tells it from every other; `LONG`."""
 SEPARATOR = "\x06\x16"
 """kombu's, between the parts of a name."""
 SURVEYED = 1000
@@ -152,7 +155,7 @@ class Queues:
                 self.nonce,
                 self.lease,
                 limit,
-                f"{self.nonce}.{self._fetches}.",
+                f"{self.nonce}.{self._fetches:0{LONG - len(self.nonce)}}.",
                 width,
                 self.holder,
                 names.prefix,
