@@ -10,7 +10,7 @@ import json
 import math
 from collections.abc import Mapping
 from datetime import UTC, datetime, tzinfo
-from typing import Any
+from typing import Any, TypeGuard
 
 from kombu.utils import json as kombu_json
 
@@ -116,10 +116,14 @@ def _parse(message: Any, zone: tzinfo) -> Envelope:
     retries, eta, expires = headers.get("retries", 0), headers.get("eta"), headers.get("expires")
     redelivered = bool(delivery.get("redelivered") or headers.get("redelivered"))
     fence = getattr(message, "fence", None)
+    task_id, task = headers.get("id"), headers["task"]
+    if not (_is_name(task_id) and _is_name(task)):
+        task_id, task = _name("id", headers), _name("task", headers)
+    queue = getattr(message, "queue", None) or delivery.get("routing_key") or ""
     return Envelope(
-        id=_name("id", headers),
-        task=_name("task", headers),
-        queue=_queue(message, delivery),
+        id=task_id,
+        task=task,
+        queue=queue if type(queue) is str else _text("queue", queue),
         headers=headers,
         body=body,
         content_type=content_type,
@@ -176,7 +180,7 @@ def _name(key: str, headers: Mapping[str, Any]) -> str:
     raise MessageInvalid(f"its {key} is not 1 to {NAME_LIMIT} printable characters: {value!r:.100}")
 
 
-def _is_name(value: object) -> bool:
+def _is_name(value: object) -> TypeGuard[str]:
     """Whether it is text that can be a name: what is not printable (half a surrogate pair) breaks logs and stores."""
     return isinstance(value, str) and 0 < len(value) <= NAME_LIMIT and value.isprintable()
 

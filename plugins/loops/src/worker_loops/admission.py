@@ -80,15 +80,14 @@ class Admission:
 
     def refuse_revoked(self, request: Request) -> Refuse | None:
         """Return the decision on a request that was revoked; None: it was not."""
-        if not self.revoked or request.envelope.id not in self.revoked:
+        if request.envelope.id not in self.revoked:
             return None
         return _refuse(request, OutcomeKind.CANCELLED, TaskRevoked("revoked"), Fate.ACK)
 
     def decide(self, request: Request) -> Decision:
         """Decide on a request, for the first time or after it has waited."""
         envelope = request.envelope
-        revoked = self.refuse_revoked(request)
-        if revoked is not None:
+        if self.revoked and (revoked := self.refuse_revoked(request)) is not None:
             return revoked
         if self._cap and envelope.attempts >= self._cap:
             error: Exception = WorkerLostError(

@@ -153,12 +153,14 @@ class Desk:
         if self._dispatch.draining:
             self._hand_back(request)
             return
-        self._act(request, self._admission.decide(request))
-
-    def _act(self, request: Request, decision: Decision) -> None:
+        decision = self._admission.decide(request)
         if decision is RUN:
             self._dispatch.put(request)
-        elif isinstance(decision, Hold):
+        else:
+            self._act(request, decision)
+
+    def _act(self, request: Request, decision: Decision) -> None:
+        if isinstance(decision, Hold):
             self._hold(request, decision.seconds, decision.why)
         elif isinstance(decision, Refuse):
             expected = decision.outcome.kind is OutcomeKind.CANCELLED  # revoked or expired: somebody wanted it so
@@ -198,12 +200,14 @@ class Desk:
 
     def on_events(self, events: list[PoolEvent]) -> None:
         """Act on what the pool told, in its order; then give it what it has room for, once."""
-        now = self._worker.clock.wall()
+        now, tells = self._worker.clock.wall(), self._tells_accepted or log.isEnabledFor(logging.DEBUG)
         for event in events:
             if isinstance(event, Finished):
                 self._finished(event.job, event.outcome)
             elif isinstance(event, Accepted):
-                self._accepted(event.job, event.slot, now)
+                request = self._accepted(event.job, event.slot, now)
+                if tells and request is not None:
+                    self._tell_accepted(request, event.slot)
             elif isinstance(event, Resized):
                 self._worker.slots.resize(event.size)
                 self.flow.buffer.resize()
@@ -214,13 +218,16 @@ class Desk:
         self._dispatch.measure()
         self._dispatch.start_waiting()
 
-    def _accepted(self, job: Job, slot: Slot, now: float) -> None:
+    def _accepted(self, job: Job, slot: Slot, now: float) -> Request | None:
         request = self._dispatch.jobs.get(job)
         if request is None or job.is_report:
-            return
+            return None
         request.state, request.started = State.RUNNING, True
         request.pid, request.since = slot.pid, now
         self.started[request.envelope.task] += 1
+        return request
+
+    def _tell_accepted(self, request: Request, slot: Slot) -> None:
         log.debug("Task accepted: %s pid:%d", request, slot.pid)
         if self._tells_accepted:
             self._worker.hooks.notify(kernel_task_accepted, envelope=request.envelope, slot=slot)

@@ -405,7 +405,7 @@ class PreforkPool(Pool):
         """See `CrewListener.finished`."""
         if entry.accepted and not entry.job.is_report:
             self._done += 1
-            self._failed += outcome.failed
+            self._failed += outcome.failure is not None and outcome.failed
         try:
             self.config.listener.finished(entry.job, outcome)
         except Exception:
