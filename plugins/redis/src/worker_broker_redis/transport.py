@@ -324,10 +324,9 @@ class Transport(LeasingTransport):
 
     def _exchange(self) -> None:
         """Settle and fetch. On a hub that has other things to do, a later turn takes what came of it."""
-        if self._under_way is not None:
-            if self._hub is None or self._under_way.link.has_answered:
-                self._complete()
+        if self._under_way is not None and self._hub is not None and not self._under_way.link.has_answered:
             return
+        self._complete()
         if time.monotonic() >= self._next_look:
             self._more = True
         channels = self._hungry()
