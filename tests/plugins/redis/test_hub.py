@@ -73,40 +73,6 @@ def test_a_full_batch_without_prefetch_is_followed_by_the_next(connect: Call, se
     assert time.monotonic() - begin < 2.0
 
 
-def exchanging(worker: Worker, held: int) -> Any:
-    """Have a consumer hold so many, settle two of them, and begin to exchange them for others."""
-    worker.run(lambda: len(worker.got) == held)
-    for message in worker.messages[:2]:
-        message.ack()
-    transport = worker.connection.transport
-    transport._on_tick()
-    assert transport._under_way is not None
-    return transport
-
-
-def test_what_is_under_way_when_the_connection_closes_goes_back(
-    connect: Call, send: Call, hub: Any, server: Any
-) -> None:
-    send(connect(), *range(6))
-    worker = Worker(connect(), hub, prefetch=4, ack=False)
-    exchanging(worker, 4)
-    worker.connection.close()
-    assert server.llen("q") == 4
-    assert not server.exists("unacked")
-
-
-def test_what_is_under_way_is_taken_before_anything_else_is_run(
-    connect: Call, send: Call, hub: Any, server: Any
-) -> None:
-    send(connect(), *range(6))
-    worker = Worker(connect(), hub, prefetch=4, ack=False)
-    transport = exchanging(worker, 4)
-    transport.renew()
-    assert not worker.connection.default_channel.qos.lost
-    worker.run(lambda: worker.got == list(range(6)))
-    assert server.hlen("unacked") == 4
-
-
 def test_acknowledgements_are_flushed_within_the_tick(connect: Call, send: Call, hub: Any, server: Any) -> None:
     send(connect(), 1)
     worker = Worker(connect(), hub)

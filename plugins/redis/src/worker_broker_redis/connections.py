@@ -73,31 +73,10 @@ class Exclusive:
         Raises:
             redis.ConnectionError: the connection is lost, now or before.
         """
-        self.send(*commands)
-        return self.receive(len(commands))
-
-    def send(self, *commands: tuple[Any, ...]) -> None:
-        """Send commands in one go; their replies are for `receive`, before anything else is sent.
-
-        Raises:
-            redis.ConnectionError: the connection is lost, now or before.
-        """
         self._check()
         self._connection.send_packed_command(self._connection.pack_commands(commands), check_health=False)
-
-    def can_receive(self) -> bool:
-        """Whether something has come, or the connection is lost; waits for nothing."""
-        self._check()
-        return bool(self._connection.can_read(timeout=0))
-
-    def receive(self, count: int) -> list[Any]:
-        """Wait for so many replies and return them, errors of the server among them, unraised.
-
-        Raises:
-            redis.ConnectionError: the connection is lost.
-        """
         replies = []
-        for _ in range(count):
+        for _ in commands:
             try:
                 replies.append(self._connection.read_response())
             except redis.exceptions.ResponseError as error:

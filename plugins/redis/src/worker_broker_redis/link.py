@@ -51,7 +51,6 @@ class Link:
         self._commands = Exclusive(pool)
         self._wakeups: Exclusive | None = None
         self._asked = False
-        self._begun: tuple[tuple[Step, ...], list[int], int] = ((), [], 0)
         self._probed: float | None = None  # monotonic; when the second was asked for a sign of life that has not come
 
     @property
@@ -94,11 +93,6 @@ class Link:
 
     def run_together(self, *steps: Step) -> list[Any]:
         """Run scripts one after the other, in one round trip, and return their replies. Raises as `run` does."""
-        self.begin(*steps)
-        return self.finish()
-
-    def begin(self, *steps: Step) -> None:
-        """Have the server begin with scripts, and do not wait. `finish` comes before anything else is run."""
         commands: list[tuple[Any, ...]] = []
         places = []
         for step in steps:
@@ -106,18 +100,7 @@ class Link:
                 commands.append(_WATCHING)
             places.append(len(commands))
             commands.append(("EVALSHA", step.script.sha, len(step.keys), *step.keys, *step.arguments))
-        self._commands.send(*commands)
-        self._begun = steps, places, len(commands)
-
-    @property
-    def has_answered(self) -> bool:
-        """Whether `finish` will not wait long."""
-        return self._commands.can_receive()
-
-    def finish(self) -> list[Any]:
-        """Return the replies of what was begun, waiting for them if need be. Raises as `run` does."""
-        steps, places, count = self._begun
-        replies = self._commands.receive(count)
+        replies = self._commands.call(*commands)
         found = [replies[place] for place in places]
         for position, step in enumerate(steps):
             if isinstance(found[position], redis.exceptions.NoScriptError):
@@ -126,10 +109,6 @@ class Link:
             if isinstance(reply, Exception):
                 raise reply
         return found
-
-    def reply_fileno(self) -> int:
-        """The descriptor that can be read when the replies come of what was begun."""
-        return self._commands.fileno()
 
     def drain(self) -> bool:
         """Read away what was told; whether anything was.

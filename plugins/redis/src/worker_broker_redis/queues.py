@@ -138,23 +138,16 @@ class Queues:
         self._fetches = 0
 
     def fetch(
-        self, link: Link, lists: Sequence[tuple[str, str]], *, width: int, limit: int, watching: bool = False
-    ) -> Batch:
-        """Take up to `limit` messages and hold them, with their attempts raised. See `begin_fetch`."""
-        self.begin_fetch(link, lists, width=width, limit=limit, watching=watching)
-        return self.finish_fetch(link, lists)
-
-    def begin_fetch(
         self,
         link: Link,
         lists: Sequence[tuple[str, str]],
         *,
         width: int,
         limit: int,
-        watching: bool = True,
+        watching: bool = False,
         settled: Sequence[str] = (),
-    ) -> None:
-        """Have messages taken, and do not wait: `finish_fetch` has them. They are held as soon as they are taken.
+    ) -> Batch:
+        """Take up to `limit` messages and hold them, with their attempts raised.
 
         Args:
             link: What to run on.
@@ -186,11 +179,7 @@ class Queues:
         ]
         fetch = Step(scripts.FETCH, [names.delayed, *(key for _, key in lists)], arguments, watching)
         before = [self._settlement(settled)] if settled else []
-        link.begin(*before, fetch)
-
-    def finish_fetch(self, link: Link, lists: Sequence[tuple[str, str]]) -> Batch:
-        """Return what was taken, from the lists that `begin_fetch` was given."""
-        *late, (taken, waiting, next_due, damaged) = link.finish()
+        *late, (taken, waiting, next_due, damaged) = link.run_together(*before, fetch)
         return Batch(
             deliveries=tuple(
                 Delivery(

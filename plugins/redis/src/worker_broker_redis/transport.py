@@ -16,7 +16,6 @@ from worker_kernel import LeasingTransport
 from .address import Address
 from .channel import Poller, RedisChannel
 from .connections import LOST, pool
-from .exchange import Exchange
 from .link import Link
 from .message import name
 from .queues import Batch, Move, Queues
@@ -98,8 +97,6 @@ class Transport(LeasingTransport):
         self._queues: Queues | None = None
         self._link: Link | None = None
         self._waker: Waker | None = None
-        self._under_way: Exchange | None = None
-        self._delays: list[float] = []  # seconds until parked messages are due, as this turn's exchanges found
         self._next_upkeep = 0.0  # monotonic; when to renew, and to look for what is abandoned
         self._watched: dict[int, Any] = {}
 
@@ -141,7 +138,7 @@ class Transport(LeasingTransport):
             self._link.close()
         if self._waker is not None:
             self._waker.close()
-        self._link = self._waker = self._under_way = None
+        self._link = self._waker = None
         self.pool.disconnect()
 
     def as_uri(self, uri: str, include_password: bool = False, mask: str = "**") -> str:
@@ -164,14 +161,13 @@ class Transport(LeasingTransport):
 
     @property
     def link(self) -> Link:
-        """What scripts run on; connected on first use. Nothing is under way on it.
+        """What scripts run on; connected on first use.
 
         Raises:
             redis.ConnectionError: the server cannot be reached.
         """
         if self._link is None:
             self._link = Link(self.pool)
-        self._complete()
         return self._link
 
     # -- driven by a hub --------------------------------------------------------------------------------------------
@@ -323,10 +319,6 @@ class Transport(LeasingTransport):
         self._next_upkeep = time.monotonic() + self.address.lease / self.RENEWALS
 
     def _exchange(self) -> None:
-        """Settle and fetch. On a hub that has other things to do, a later turn takes what came of it."""
-        if self._under_way is not None and self._hub is not None and not self._under_way.link.has_answered:
-            return
-        self._complete()
         if time.monotonic() >= self._next_look:
             self._more = True
         channels = self._hungry()
@@ -336,43 +328,27 @@ class Transport(LeasingTransport):
         if len(self._settled) > SETTLED_AT_ONCE:
             self.flush()
         self.link.watch()
-        self._more, self._delays = False, []
+        more, delays = False, []
         for channel in channels:
-            self._under_way = Exchange.begin(self.link, self.queues, channel, self._settled, most=self.BATCH)
+            lists = channel.lists()
+            width = len(lists) // len(channel.priority_steps) if channel.queue_order_strategy == "round_robin" else 1
+            room = channel.qos.can_consume_max_estimate()
+            limit = self.BATCH if room is None else min(room, self.BATCH)
+            settled = self._settled
+            tags = [delivery.tag for delivery in settled]
+            batch = self._looked_at(
+                self.queues.fetch(self.link, lists, width=width, limit=limit, watching=True, settled=tags)
+            )
             self._settled = []
-        if self._hub is None or not self._holds_any():
-            self._complete()
-
-    def _complete(self) -> None:
-        """Take what came of the exchange that is under way, if one is; waits for it if need be."""
-        under_way, self._under_way = self._under_way, None
-        if under_way is None:
-            return
-        batch = self._looked_at(under_way.finish(self.queues))
-        self._were_settled(under_way.settled, batch.late)
-        channel, unsettled = under_way.channel, len(self._settled)
-        channel.hold(batch.deliveries)
-        channel.fetched(batch.deliveries)
-        self._inbox.extend((channel, delivery) for delivery in batch.deliveries)
-        self._more = self._more or batch.waiting > 0
-        if batch.next_due is not None:
-            self._delays.append(batch.next_due)
-        if len(self._settled) > unsettled:
-            self.flush()  # what needs no acknowledgement is gone before it is delivered
-        self._look_again(min(self._delays, default=None))
-
-    def _settle_up(self) -> None:
-        if self._under_way is None:  # else soon, without waiting for that
-            super()._settle_up()
-
-    def _room(self) -> bool:
-        return self._under_way is None and super()._room()
-
-    def release(self, channel: RedisChannel) -> None:
-        """Flush, and hand back what `channel` holds, because it closes."""
-        if not self._after_fork():
-            self._complete()
-        super().release(channel)
+            self._were_settled(settled, batch.late)
+            channel.hold(batch.deliveries)
+            channel.fetched(batch.deliveries)
+            self._inbox.extend((channel, delivery) for delivery in batch.deliveries)
+            more = more or batch.waiting > 0
+            delays += [] if batch.next_due is None else [batch.next_due]
+        self._more = more
+        self.flush()  # what needs no acknowledgement is gone before it is delivered
+        self._look_again(min(delays, default=None))
 
     def _looked_at(self, batch: Batch) -> Batch:
         for queue in batch.damaged:
@@ -401,8 +377,6 @@ class Transport(LeasingTransport):
         told = None if self._link is None else self._link.fileno()
         if told is not None:
             found[told] = self._link
-        if self._under_way is not None:
-            found[self._under_way.link.reply_fileno()] = self._under_way
         for channel in self.channels:
             heard = channel.listen()
             if heard is not None:
@@ -413,4 +387,4 @@ class Transport(LeasingTransport):
         for thing in (self._link, self._waker):
             if thing is not None:
                 thing.close()
-        self._link = self._waker = self._queues = self._under_way = None
+        self._link = self._waker = self._queues = None
