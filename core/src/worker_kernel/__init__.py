@@ -134,6 +134,7 @@ if TYPE_CHECKING:
     from .tasks.jsontext import read_json
     from .tasks.results import AsyncResult, ResultStore
     from .tasks.task import Task
+    from .tasks.wire import read_wire
     from .upkeep import Upkeep
     from .worker import Worker
 
@@ -315,6 +316,7 @@ __all__ = [
     "queue_depth",
     "read_json",
     "read_resources",
+    "read_wire",
 ]
 
 

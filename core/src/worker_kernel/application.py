@@ -90,6 +90,8 @@ class Envelope:
     """Earlier starts that never settled, where the broker counts them."""
     fence: Fence | None = None
     """Proof that the message is ours, where the transport has one."""
+    wire: bytes | None = attrs.field(default=None, eq=False, repr=False)
+    """The whole message as one text, where its transport has that: another process can read all of it from there."""
 
 
 @attrs.frozen(kw_only=True)

@@ -28,13 +28,10 @@ class Clock(Protocol):
 class SystemClock:
     """The machine's own clock."""
 
-    def monotonic(self) -> float:
-        """See `Clock.monotonic`."""
-        return time.monotonic()
-
-    def wall(self) -> float:
-        """See `Clock.wall`."""
-        return time.time()
+    monotonic = staticmethod(time.monotonic)
+    """See `Clock.monotonic`."""
+    wall = staticmethod(time.time)
+    """See `Clock.wall`."""
 
     def sleep(self, seconds: float) -> None:
         """See `Clock.sleep`."""

@@ -145,6 +145,7 @@ HOMES = {
     "ChordPart": ".tasks.chords",
     "JoinedChord": ".tasks.chords",
     "read_json": ".tasks.jsontext",
+    "read_wire": ".tasks.wire",
     "AsyncResult": ".tasks.results",
     "ResultStore": ".tasks.results",
     "Task": ".tasks.task",

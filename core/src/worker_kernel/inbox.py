@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from typing import NamedTuple
 
 import attrs
 
@@ -12,8 +13,7 @@ from .outcome import Outcome
 from .pool import Slot
 
 
-@attrs.frozen(kw_only=True)
-class Accepted:
+class Accepted(NamedTuple):  # made in C, as the next one: there are two for each task
     """A job is about to start."""
 
     job: Job
@@ -22,8 +22,7 @@ class Accepted:
     """Where."""
 
 
-@attrs.frozen(kw_only=True)
-class Finished:
+class Finished(NamedTuple):
     """A job has ended."""
 
     job: Job
@@ -81,11 +80,15 @@ class PoolInbox:
 
     def accepted(self, job: Job, slot: Slot) -> None:
         """See `PoolListener.accepted`."""
-        self._tell(Accepted(job=job, slot=slot))
+        self._events.append(Accepted(job, slot))
+        if not self._woken:
+            self._wake_up()
 
     def finished(self, job: Job, outcome: Outcome) -> None:
         """See `PoolListener.finished`."""
-        self._tell(Finished(job=job, outcome=outcome))
+        self._events.append(Finished(job, outcome))
+        if not self._woken:
+            self._wake_up()
 
     def resized(self, size: int) -> None:
         """See `PoolListener.resized`."""
@@ -97,10 +100,13 @@ class PoolInbox:
 
     def _tell(self, event: PoolEvent) -> None:
         self._events.append(event)
-        # Set before waking: a second teller may then skip the wake-up, because the first one's is still to come.
         if not self._woken:
-            self._woken = True
-            self._wake()
+            self._wake_up()
+
+    def _wake_up(self) -> None:
+        # Set before waking: a second teller may then skip the wake-up, because the first one's is still to come.
+        self._woken = True
+        self._wake()
 
 
 def _nobody() -> None:

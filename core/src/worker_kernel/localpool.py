@@ -18,6 +18,12 @@ from .pool import CancelHow, CancelReply, Pool, PoolConfig
 log = logging.getLogger("worker_kernel.localpool")
 
 
+SMALL = 0.005
+"""Seconds: runs that take less on average are worth having some ahead."""
+AHEAD = 31
+"""Jobs that wait here for the next free slot, so that the loop's thread is woken once for many ends."""
+
+
 class LocalPool(Pool):
     """Keeps the jobs that wait, and counts those that run until they are reported.
 
@@ -70,6 +76,10 @@ class LocalPool(Pool):
         run.raise_kill("stop")
 
     # -- jobs that wait
+
+    def backlog(self, runtime: float) -> int:
+        """See `Pool.backlog`: a slot that has ended a small job goes on with another, without the loop's thread."""
+        return AHEAD if runtime < SMALL else 0
 
     def submit(self, job: Job) -> None:
         """See `Pool.submit`."""

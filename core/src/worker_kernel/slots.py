@@ -13,7 +13,7 @@ class Slots:
     """
 
     def __init__(self, limit: int, lock: AbstractContextManager[object] | None = None) -> None:
-        self._lock = lock if lock is not None else nullcontext()
+        self._lock = lock
         self._limit = limit
         self._running = 0
         self.when_full: Callable[[], None] | None = None
@@ -32,35 +32,49 @@ class Slots:
     @property
     def free(self) -> int:
         """How many more may run now (>= 0)."""
-        return max(0, self._limit - self._running)
+        free = self._limit - self._running
+        return free if free > 0 else 0
 
     def take(self) -> Ticket | None:
         """Take a slot, or return None where none is free."""
-        with self._lock:
-            if self._running >= self._limit:
-                return None
-            self._running += 1
+        if self._lock is None:
+            taken = self._take()
+        else:
+            with self._lock:
+                taken = self._take()
+        if not taken:
+            return None
         if self.when_full is not None and self._running >= self._limit:
             self.when_full()
         return Ticket(self)
 
+    def _take(self) -> bool:
+        if self._running >= self._limit:
+            return False
+        self._running += 1
+        return True
+
     def resize(self, limit: int) -> None:
         """Change the limit (>= 1). Tickets that are out stay valid: a shrunk pool runs down to its new size."""
-        with self._lock:
-            self._limit = limit
+        self._limit = limit
 
     def recount(self, running: int) -> None:
         """Correct how many tickets are out (>= 0), where they were counted by other means: the slot audit."""
-        with self._lock:
+        with self._lock or nullcontext():
             self._running = running
 
     def _give_back(self, ticket: Ticket) -> bool:
+        if self._lock is None:
+            return self._count_back(ticket)
         with self._lock:
-            if ticket.released:
-                return False
-            ticket.released = True
-            self._running -= 1
-            return True
+            return self._count_back(ticket)
+
+    def _count_back(self, ticket: Ticket) -> bool:
+        if ticket.released:
+            return False
+        ticket.released = True
+        self._running -= 1
+        return True
 
 
 class Ticket:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+from base64 import b64encode
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,9 +12,12 @@ import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from kombu.utils import json as kombu_json
 
 from worker_kernel import Envelope, Failure, Fence, KernelBug, Outcome, OutcomeKind, TaskNotRegistered, WorkerLostError
 from worker_kernel.tasks import frames
+from worker_kernel.tasks.envelope import parse
+from worker_kernel.tasks.wire import Delivered, read_wire
 
 if TYPE_CHECKING:
     from tests.core.tasks.conftest import Lab
@@ -147,6 +151,35 @@ def test_frames_are_read_as_they_were_written(
         fence=fence,
     )
     assert frames.unpack(frames.pack(envelope)) == (envelope, None)
+
+
+@given(
+    body=st.binary(),
+    encoding=st.sampled_from(["base64", "utf-8", None]),
+    headers=st.dictionaries(st.text(), plain, max_size=4),
+    attempts=st.integers(0, 5),
+    fence=st.none() | st.builds(Fence, authority=st.text(), token=st.text()),
+)
+def test_a_message_that_came_as_one_text_crosses_as_that_text_and_says_the_same_there(
+    body: bytes, encoding: str | None, headers: dict[str, Any], attempts: int, fence: Fence | None
+) -> None:
+    told = b64encode(body).decode() if encoding == "base64" else body.hex()
+    message = {
+        "body": told,
+        "content-type": "application/json",
+        "content-encoding": "utf-8",
+        "headers": {**headers, "task": "t", "id": "i", "lang": "py", "retries": 2, "eta": "2030-01-01T00:00:00"},
+        "properties": {"body_encoding": encoding, "delivery_info": {"exchange": "e"}, "delivery_tag": "theirs"},
+    }
+    text = kombu_json.dumps(message).encode()
+    berlin = timezone(timedelta(hours=1))
+    envelope = parse(Delivered(read_wire(text, queue="q", tag="ours", attempts=attempts, fence=fence)), berlin)
+    frame = frames.pack(attrs.evolve(envelope, fence=None))
+    assert text in frame
+    copy, _ = frames.unpack(frame, berlin)
+    assert copy == attrs.evolve(envelope, fence=None)
+    assert copy.properties["delivery_tag"] == "ours"
+    assert copy.body == (body if encoding == "base64" else told.encode())
 
 
 def test_a_header_that_is_no_data_stands_as_its_repr() -> None:

@@ -72,6 +72,17 @@ def test_what_ours_holds_stands_in_kombus_records(
     assert 15 < score - time.time() < 21  # seconds
 
 
+def test_what_is_in_hand_is_found_without_a_search_however_little_it_is(
+    connect: Call, send: Call, receive: Call, server: Any
+) -> None:
+    connection = connect()
+    send(connection, {"n": 1})
+    receive(connection).drain()
+    (held,) = server.keys("wk:1:held:*")
+    encodings = {server.object("encoding", key) for key in ("unacked_index", held, "wk:1:holders")}
+    assert encodings == {b"skiplist", b"hashtable"}
+
+
 def test_kombu_restores_what_ours_held_past_its_timeout(
     connect: Call, kombus: Call, send: Call, receive: Call, server: Any
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import warnings
@@ -19,6 +20,9 @@ from ..plugins.loading import Plugins
 from ..settings import Layer, Setting
 from .invocation import Invocation, spelling_used
 
+COLLECT_AFTER = 20_000
+"""Objects that were made and not given up since the cycle collector last looked, before it looks again: more than the
+messages in hand are made of, which it would go through again and again, and they are in no cycle."""
 _PLUGINS = f"{__name__}.plugins"
 GREEN_WARNING = (
     "The worker_pool setting shouldn't be used to select the eventlet/gevent pools, instead you *must use the -P* "
@@ -97,6 +101,8 @@ def command(ctx: click.Context, /, **values: object) -> int:
     Each option is a setting, which can also be given in kernel.toml, under [tool.kernel] in pyproject.toml, or as
     KERNEL_NAME in the environment; `kernel settings` shows where each value comes from.
     """
+    # Before the application is loaded, which may have a wish of its own.
+    gc.set_threshold(COLLECT_AFTER, *gc.get_threshold()[1:])
     invocation = ctx.ensure_object(Invocation)
     given = dict(invocation.settings)
     for setting in _optional(ctx):

@@ -66,7 +66,8 @@ class LeasedQoS:
 
     def drop(self, delivery_tag: str) -> Any:
         """Forget a delivery, because it is being settled; None where it is not held."""
-        self.lost.discard(delivery_tag)
+        if self.lost:
+            self.lost.discard(delivery_tag)
         return self.held.pop(delivery_tag, None)
 
     def restore_unacked_once(self, stderr: Any = None) -> None:
@@ -173,13 +174,15 @@ class LeasingChannel(ABC):
 
     def basic_ack(self, delivery_tag: str, multiple: bool = False) -> None:
         """Settle a message, at the next turn of the transport; with `multiple` all that were fetched before it too."""
-        self._open("basic_ack")
+        if self.closed:
+            self._open("basic_ack")
+        qos = self.qos
         tags = [delivery_tag]
-        if multiple:
-            held = list(self.qos.held)
-            tags = held[: held.index(delivery_tag) + 1] if delivery_tag in self.qos.held else tags
+        if multiple and delivery_tag in qos.held:
+            held = list(qos.held)
+            tags = held[: held.index(delivery_tag) + 1]
         for tag in tags:
-            delivery = self.qos.drop(tag)
+            delivery = qos.drop(tag)
             if delivery is None:
                 self.not_held(tag)
             else:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 from kombu.compression import decompress
 from kombu.transport import virtual
 
 from ..application import Fence
+from .body import body_bytes
 
 
 class LeasedMessage(virtual.Message):  # type: ignore[misc]  # kombu is untyped
@@ -19,22 +20,37 @@ class LeasedMessage(virtual.Message):  # type: ignore[misc]  # kombu is untyped
     nothing.
     """
 
-    def __init__(self, payload: Mapping[str, Any], channel: Any = None, **kwargs: Any) -> None:
-        headers = payload.get("headers") or {}
-        self._inflated: Any = None
-        if "compression" in headers:
-            # kombu would decompress here, on the thread of the loop, without a bound.
-            plain = {key: value for key, value in headers.items() if key != "compression"}
-            super().__init__({**payload, "headers": plain}, channel=channel, **kwargs)
-        else:
-            super().__init__(payload, channel=channel, **kwargs)
-        self.headers = dict(headers)
+    def __init__(self, payload: Mapping[str, Any], channel: Any = None, *, accept: Any = None) -> None:
+        """Take what kombu's message takes, with ``queue``, ``attempts``, ``fence`` and ``wire`` where they are known.
+
+        One is made for each delivery: this comes to what the three constructors of kombu's would do, but for the
+        header ``compression``. They inflate the body here, on the thread of the loop, without a bound.
+
+        Raises:
+            ValueError: the body is damaged.
+            LookupError: it is no message.
+        """
+        properties = payload["properties"]
+        self._raw = payload
+        self._state = "RECEIVED"
+        self._body = body_bytes(payload.get("body"), properties.get("body_encoding"))
+        self._inflated = self._decoded_cache = None
+        self.channel = channel
+        self.accept = accept
+        self.headers = payload.get("headers") or {}
+        self.properties = properties
+        self.delivery_tag = properties["delivery_tag"]
+        self.delivery_info = properties.get("delivery_info") or {}
+        self.content_type = payload.get("content-type")
+        self.content_encoding = payload.get("content-encoding")
         self.queue: str = payload.get("queue", "")
         """The queue that it was taken from; empty for a broadcast."""
         self.attempts: int = payload.get("attempts", 0)
         """Earlier starts that were never settled nor handed back; 0 on the first delivery."""
         self.fence: Fence | None = payload.get("fence")
         """Proves to the result store in the same place that the message is in no other hands; None for a broadcast."""
+        self.wire: bytes | None = payload.get("wire")
+        """All of it as one JSON text, where the transport has that: see `read_wire`."""
 
     @property
     def raw_body(self) -> Any:
@@ -58,6 +74,19 @@ class LeasedMessage(virtual.Message):  # type: ignore[misc]  # kombu is untyped
     @body.setter
     def body(self, body: Any) -> None:
         self._body, self._inflated = body, None
+
+    def ack(self, multiple: bool = False) -> None:
+        """Have the message removed for good; with `multiple`, those that were fetched before it too.
+
+        Raises:
+            MessageStateError: it was settled before.
+        """
+        # Not kombu's: that looks first whether the consumer wants no acknowledgements, and such messages are settled
+        # as they are fetched.
+        if self.channel is None or self._state != "RECEIVED":
+            self._refuse()
+        self.channel.basic_ack(self.delivery_tag, multiple)
+        self._state = "ACK"
 
     @property
     def lease_lost(self) -> bool:
@@ -91,9 +120,12 @@ class LeasedMessage(virtual.Message):  # type: ignore[misc]  # kombu is untyped
     _state: str
 
     def _settle(self, state: str, operation: str, *arguments: float | str) -> None:
-        if self.channel is None:
-            raise self.MessageStateError("This message does not have a receiving channel")
-        if self.acknowledged:
-            raise self.MessageStateError(f"Message already acknowledged with state: {self._state}")
+        if self.channel is None or self._state != "RECEIVED":
+            self._refuse()
         getattr(self.channel, operation)(self.delivery_tag, *arguments)
         self._state = state
+
+    def _refuse(self) -> NoReturn:
+        if self.channel is None:
+            raise self.MessageStateError("This message does not have a receiving channel")
+        raise self.MessageStateError(f"Message already acknowledged with state: {self._state}")

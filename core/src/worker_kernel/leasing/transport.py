@@ -44,6 +44,7 @@ class LeasingTransport(virtual.Transport, ABC):  # type: ignore[misc]  # kombu i
     def __init__(self, client: Any, **kwargs: Any) -> None:
         super().__init__(client, **kwargs)
         self._settled: list[Any] = []
+        self._worth_a_flush = 1  # as it was when the first of these was settled
         self._flush_by = 0.0  # monotonic; when what was settled is flushed at the latest
         self._inbox: deque[tuple[Any, Any]] = deque()
         self._more = True  # whether a fetch might bring something
@@ -147,12 +148,13 @@ class LeasingTransport(virtual.Transport, ABC):  # type: ignore[misc]  # kombu i
     def settle_later(self, delivery: Delivery) -> None:
         """Have the next `flush` remove a message for good."""
         self._settled.append(delivery)
-        count, patience = len(self._settled), self._patience()
-        if count == 1 and patience > 1:
-            self._flush_by = time.monotonic() + self.TOGETHER
-            if self._hub is not None:
-                self._flush_timer = self._hub.call_later(self.TOGETHER, self._nudge)
-        elif count == min(patience, self.BATCH):
+        if len(self._settled) == 1:
+            self._worth_a_flush = min(self._patience(), self.BATCH)
+            if self._worth_a_flush > 1:
+                self._flush_by = time.monotonic() + self.TOGETHER
+                if self._hub is not None:
+                    self._flush_timer = self._hub.call_later(self.TOGETHER, self._nudge)
+        if len(self._settled) == self._worth_a_flush:
             self._nudge()  # the hub may be past this tick's flush
 
     def _settle_up(self) -> None:
@@ -199,8 +201,9 @@ class LeasingTransport(virtual.Transport, ABC):  # type: ignore[misc]  # kombu i
         delivered = False
         while self._inbox:
             channel, delivery = self._inbox.popleft()
-            if delivery.tag in channel.qos.lost:
-                channel.qos.drop(delivery.tag)
+            qos = channel.qos
+            if qos.lost and delivery.tag in qos.lost:
+                qos.drop(delivery.tag)
                 continue
             callback = channel.callbacks.get(delivery.queue)
             if callback is None:

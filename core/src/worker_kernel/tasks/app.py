@@ -310,7 +310,7 @@ class App:
 
     def job_from_frame(self, frame: bytes) -> Job:
         """See `Application.job_from_frame`."""
-        envelope, outcome = frames.unpack(frame)
+        envelope, outcome = frames.unpack(frame, self._configured().zone)
         if outcome is not None:
             return self.report(envelope, outcome)
         options = self.tasks().get(envelope.task)
@@ -353,11 +353,11 @@ class App:
         if not isinstance(said, bool):
             task = self._tasks.get(envelope.task)
             said = None if task is None else task.declaration.ignore_result
-        return self.settings.get_bool("task_ignore_result") if said is None else said
+        return self._configured().ignores_results if said is None else said
 
     def tracks_started(self) -> bool:
         """Whether STARTED is stored."""
-        return self.settings.get_bool("task_track_started")
+        return self._configured().tracks_started
 
     def accepted_types(self) -> frozenset[str]:
         """Return the content types that bodies may have.

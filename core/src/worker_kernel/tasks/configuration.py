@@ -93,6 +93,16 @@ class Configuration:
             source = self.settings.source("accept_content")
             raise SettingsError([f"accept_content ({source}) is {', '.join(names)}: {exc}"]) from exc
 
+    @functools.cached_property
+    def tracks_started(self) -> bool:
+        """Whether STARTED is stored."""
+        return self.settings.get_bool("task_track_started")
+
+    @functools.cached_property
+    def ignores_results(self) -> bool:
+        """Whether results are not stored, where neither the message nor its task says."""
+        return self.settings.get_bool("task_ignore_result")
+
     def queue(self, name: str) -> Any:
         """Return the ``kombu.Queue`` of that name, of the type that the settings say where the broker has types."""
         if self.address.info.driver not in _AMQP:

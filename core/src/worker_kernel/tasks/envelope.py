@@ -10,7 +10,7 @@ import json
 import math
 from collections.abc import Mapping
 from datetime import UTC, datetime, tzinfo
-from typing import Any
+from typing import Any, TypeGuard
 
 from kombu.utils import json as kombu_json
 
@@ -21,6 +21,7 @@ from .body import inflate
 
 V1_LIMIT = 1024 * 1024
 """Bytes that the body of a version 1 message may have, because it is decoded on the loop's thread."""
+_NO_LIMITS = [None, None]
 NAME_LIMIT = 512
 """Characters of an id or a task's name."""
 UNKNOWN = "unknown"
@@ -82,30 +83,47 @@ def salvaged(message: Any) -> Envelope | None:
 
 
 def _parse(message: Any, zone: tzinfo) -> Envelope:
-    headers = _mapping("headers", message.headers)
-    raw = getattr(message, "raw_body", None)
-    if raw is None:
-        raw = message.body
+    # For each message, on the loop's thread: what is as it should be is seen here, only the rest costs a call.
+    headers, properties, delivery = message.headers, message.properties, message.delivery_info
+    if type(headers) is not dict:
+        headers = _mapping("headers", headers)
+    if type(delivery) is not dict:
+        delivery = _mapping("delivery info", delivery)
+    if type(properties) is not dict:
+        properties = _mapping("properties", properties)
+    body = getattr(message, "raw_body", None)
+    if body is None:
+        body = message.body
         if headers.get("compression") and not getattr(message, "errors", None):
             # kombu's own message classes have decompressed it on arrival.
             headers = {key: value for key, value in headers.items() if key != "compression"}
-    body = b"" if raw is None else bytes(raw) if isinstance(raw, bytearray) else raw
-    if not isinstance(body, (bytes, str, memoryview)):
-        raise MessageInvalid(f"its body is a {type(body).__name__}, neither bytes nor text")
-    content_type = _text("content type", message.content_type or "application/data")
-    content_encoding = _text("content encoding", message.content_encoding or "utf-8")
+    if type(body) is not bytes:
+        body = _body(body)
+    content_type, content_encoding = message.content_type or "application/data", message.content_encoding or "utf-8"
+    if not (type(content_type) is str and type(content_encoding) is str):
+        content_type, content_encoding = (
+            _text("content type", content_type),
+            _text("content encoding", content_encoding),
+        )
+    wire = getattr(message, "wire", None)
     if "task" not in headers:
         headers, body = _from_version_1(headers, body, content_type, content_encoding)
-        content_type, content_encoding = "application/json", "utf-8"
-    delivery = _mapping("delivery info", message.delivery_info)
-    properties = _mapping("properties", message.properties)
-    _python_only(headers.get("lang"))
-    hard, soft = _time_limits(headers.get("timelimit"))
+        content_type, content_encoding, wire = "application/json", "utf-8", None
+    lang, limits = headers.get("lang"), headers.get("timelimit")
+    if lang != "py":
+        _python_only(lang)
+    hard, soft = (None, None) if limits is None or limits == _NO_LIMITS else _time_limits(limits)
+    retries, eta, expires = headers.get("retries", 0), headers.get("eta"), headers.get("expires")
     redelivered = bool(delivery.get("redelivered") or headers.get("redelivered"))
+    fence = getattr(message, "fence", None)
+    task_id, task = headers.get("id"), headers["task"]
+    if not (_is_name(task_id) and _is_name(task)):
+        task_id, task = _name("id", headers), _name("task", headers)
+    queue = getattr(message, "queue", None) or delivery.get("routing_key") or ""
     return Envelope(
-        id=_name("id", headers),
-        task=_name("task", headers),
-        queue=_queue(message, delivery),
+        id=task_id,
+        task=task,
+        queue=queue if type(queue) is str else _text("queue", queue),
         headers=headers,
         body=body,
         content_type=content_type,
@@ -117,20 +135,29 @@ def _parse(message: Any, zone: tzinfo) -> Envelope:
             "priority": properties.get("priority"),
             "redelivered": redelivered,
         },
-        retries=_count("retries", headers.get("retries")),
-        eta=_moment("eta", headers.get("eta"), zone),
-        expires=_moment("expires", headers.get("expires"), zone),
+        retries=0 if type(retries) is int and not retries else _count("retries", retries),
+        eta=None if eta is None else _moment("eta", eta, zone),
+        expires=None if expires is None else _moment("expires", expires, zone),
         soft_time_limit=soft,
         time_limit=hard,
         redelivered=redelivered,
         attempts=_attempts(message, headers),
-        fence=_fence(message),
+        fence=fence if isinstance(fence, Fence) else None,
+        wire=wire,
     )
 
 
+def _body(value: object) -> bytes | str | memoryview:
+    if value is None:
+        return b""
+    if isinstance(value, bytearray):
+        return bytes(value)
+    if not isinstance(value, (bytes, str, memoryview)):
+        raise MessageInvalid(f"its body is a {type(value).__name__}, neither bytes nor text")
+    return value
+
+
 def _mapping(what: str, value: object) -> dict[str, Any]:
-    if type(value) is dict:
-        return value
     if value is None:
         return {}
     if not isinstance(value, Mapping):
@@ -146,14 +173,14 @@ def _text(what: str, value: object) -> str:
 
 def _name(key: str, headers: Mapping[str, Any]) -> str:
     value = headers.get(key)
+    if _is_name(value):
+        return str(value)
     if value is None:
         raise MessageInvalid(f"it has no {key}")
-    if not _is_name(value):
-        raise MessageInvalid(f"its {key} is not 1 to {NAME_LIMIT} printable characters: {value!r:.100}")
-    return str(value)
+    raise MessageInvalid(f"its {key} is not 1 to {NAME_LIMIT} printable characters: {value!r:.100}")
 
 
-def _is_name(value: object) -> bool:
+def _is_name(value: object) -> TypeGuard[str]:
     """Whether it is text that can be a name: what is not printable (half a surrogate pair) breaks logs and stores."""
     return isinstance(value, str) and 0 < len(value) <= NAME_LIMIT and value.isprintable()
 
@@ -206,6 +233,8 @@ def _queue(message: Any, delivery: Mapping[str, Any]) -> str:
 
 def _attempts(message: Any, headers: Mapping[str, Any]) -> int:
     counted = getattr(message, "attempts", None)
+    if type(counted) is int and counted >= 0:
+        return counted
     if counted is None:
         # Not x-delivery-count: a quorum queue raises it also for what it was about to send to a consumer that left.
         counted = headers.get(ATTEMPTS_HEADER)

@@ -133,6 +133,8 @@ class TaskJob(Job):
     # -- the ends ---------------------------------------------------------------------------------------------------
 
     def _succeeded(self, value: object) -> Outcome:
+        if self._followups is NOTHING:
+            return self._succeeded_alone(value)
         callbacks, part = self._followups.callbacks, self._followups.part
         ignored = self._app.ignores_result(self.envelope)
         try:
@@ -160,6 +162,20 @@ class TaskJob(Job):
                 stored, missed = False, None
             if missed and self.options.acks_late:
                 return self._outcome(OutcomeKind.REJECTED, Failure.of(missed), requeue=True)
+        log.info("Task %s[%s] succeeded in %.6fs: %s", self.task, self.id, self._runtime, shown)
+        return self._outcome(OutcomeKind.SUCCEEDED, stored=stored, result=shown)
+
+    def _succeeded_alone(self, value: object) -> Outcome:
+        """As `_succeeded`, for the many messages that ask for nothing to be sent."""
+        ignored = self._app.ignores_result(self.envelope)
+        try:
+            result = None if ignored else plain(value)
+        except (TypeError, ValueError) as exc:
+            return self._failed(exc)
+        sent = self._request.sent if self._request is not None else ()
+        children = [(child, self.id) for child in sent]
+        stored = ignored or store_state(self._app, self.envelope, SUCCESS, result, children=children)
+        shown = short_repr(value)
         log.info("Task %s[%s] succeeded in %.6fs: %s", self.task, self.id, self._runtime, shown)
         return self._outcome(OutcomeKind.SUCCEEDED, stored=stored, result=shown)
 

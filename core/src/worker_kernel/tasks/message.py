@@ -287,16 +287,23 @@ def encode(value: object, serializer: str, what: str) -> tuple[bytes, str, str]:
     return data if isinstance(data, bytes) else str(data).encode("utf-8"), content_type, content_encoding
 
 
-def short_repr(value: object) -> str:
-    """Return a ``repr`` of at most `REPR_LIMIT` characters. Never raises, and is quick also for large values."""
-    if value is None or type(value) in (bool, float):
-        return repr(value)
+def _shortener() -> reprlib.Repr:
     shorten = reprlib.Repr()
     shorten.maxlevel = 4
     shorten.maxstring = shorten.maxother = shorten.maxlong = REPR_LIMIT
     shorten.maxlist = shorten.maxtuple = shorten.maxdict = shorten.maxset = shorten.maxfrozenset = 64
+    return shorten
+
+
+_SHORTEN = _shortener()  # it holds limits alone
+
+
+def short_repr(value: object) -> str:
+    """Return a ``repr`` of at most `REPR_LIMIT` characters. Never raises, and is quick also for large values."""
+    if value is None or type(value) in (bool, float):
+        return repr(value)
     try:
-        text = shorten.repr(value)
+        text = _SHORTEN.repr(value)
     except Exception:  # noqa: BLE001  (user code: a hostile __repr__)
         text = f"<{type(value).__qualname__} whose repr failed>"
     return text if len(text) <= REPR_LIMIT else text[: REPR_LIMIT - 3] + "..."

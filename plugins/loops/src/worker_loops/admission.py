@@ -87,8 +87,7 @@ class Admission:
     def decide(self, request: Request) -> Decision:
         """Decide on a request, for the first time or after it has waited."""
         envelope = request.envelope
-        revoked = self.refuse_revoked(request)
-        if revoked is not None:
+        if self.revoked and (revoked := self.refuse_revoked(request)) is not None:
             return revoked
         if self._cap and envelope.attempts >= self._cap:
             error: Exception = WorkerLostError(
@@ -97,13 +96,14 @@ class Admission:
             return _refuse(request, OutcomeKind.LOST, error, Fate.QUARANTINE)
         if envelope.expires is not None and self._now() > envelope.expires:
             return _refuse(request, OutcomeKind.CANCELLED, TaskRevoked("expired"), Fate.ACK)
-        impossible = self._impossible(request)
-        if impossible is not None:
-            return _refuse(request, OutcomeKind.FAILED, UnsupportedOption(impossible), Fate.ACK)
+        if envelope.time_limit is not None or envelope.soft_time_limit is not None or request.options.is_async:
+            impossible = self._impossible(request)
+            if impossible is not None:
+                return _refuse(request, OutcomeKind.FAILED, UnsupportedOption(impossible), Fate.ACK)
         if envelope.eta is not None and (left := (envelope.eta - self._now()).total_seconds()) > 0:
             return Hold(seconds=left, why="eta")
-        delay = self._rate_delay(request)
-        if delay > 0:
+        rate = request.options.rate_limit or self._default_rate
+        if rate is not None and self._limits_rates and (delay := self._rate_delay(request, rate)) > 0:
             return Hold(seconds=delay, why="rate limit")
         return self._ask_hooks(request) if self._asks_hooks else RUN
 
@@ -113,7 +113,8 @@ class Admission:
 
     def forget(self, request: Request) -> None:
         """The request will not run here: give up what was reserved for it."""
-        self._rates.forget(request.envelope.task, request.key)
+        if self._rates.reserved:
+            self._rates.forget(request.envelope.task, request.key)
 
     def _impossible(self, request: Request) -> str | None:
         """Say which option of the message or the task this pool refuses, if any does."""
@@ -126,10 +127,8 @@ class Admission:
             return f"{envelope.task} is an async def task, which pool {pool.name!r} cannot run"
         return None
 
-    def _rate_delay(self, request: Request) -> float:
-        if not self._limits_rates:
-            return 0.0
-        spacing = interval(request.options.rate_limit or self._default_rate)
+    def _rate_delay(self, request: Request, rate: str) -> float:
+        spacing = interval(rate)
         if spacing is None:
             return 0.0
         now = self._worker.clock.monotonic()

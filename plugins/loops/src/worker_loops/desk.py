@@ -11,14 +11,15 @@ from worker_kernel import (
     Accepted,
     CancelHow,
     CancelReply,
-    Failing,
     Failure,
     Finished,
+    Job,
     MessageInvalid,
     Outcome,
     OutcomeKind,
     PoolEvent,
     Resized,
+    Slot,
     StopMode,
     StopRequest,
     TaskOptions,
@@ -29,7 +30,7 @@ from worker_kernel import (
     kernel_task_received,
 )
 
-from .admission import Admission, Decision, Hold, Refuse, default_options
+from .admission import RUN, Admission, Decision, Hold, Refuse, default_options
 from .audit import Audit
 from .buffer import Buffer
 from .connection import Generation
@@ -152,7 +153,11 @@ class Desk:
         if self._dispatch.draining:
             self._hand_back(request)
             return
-        self._act(request, self._admission.decide(request))
+        decision = self._admission.decide(request)
+        if decision is RUN:
+            self._dispatch.put(request)
+        else:
+            self._act(request, decision)
 
     def _act(self, request: Request, decision: Decision) -> None:
         if isinstance(decision, Hold):
@@ -161,8 +166,6 @@ class Desk:
             expected = decision.outcome.kind is OutcomeKind.CANCELLED  # revoked or expired: somebody wanted it so
             log.log(logging.INFO if expected else logging.ERROR, "Task %s refused: %s", request, decision.reason)
             self._endings.report(request, decision.outcome, decision.fate, decision.reason)
-        else:
-            self._dispatch.put(request)
 
     def _hold(self, request: Request, seconds: float, why: str) -> None:
         if not self._holding.hold(request, seconds, why):
@@ -172,6 +175,8 @@ class Desk:
 
     def _divert(self, request: Request) -> bool:
         """Let a request that is next go another way, where it was revoked or a start of it is still to be counted."""
+        if not self._admission.revoked and not request.uncounted:
+            return False
         revoked = self._admission.refuse_revoked(request)
         if revoked is not None:
             self._act(request, revoked)
@@ -194,35 +199,48 @@ class Desk:
         self._endings.settle(request, Fate.REQUEUE)
 
     def on_events(self, events: list[PoolEvent]) -> None:
-        """Act on what the pool told, in its order."""
+        """Act on what the pool told, in its order; then give it what it has room for, once."""
+        now, tells = self._worker.clock.wall(), self._tells_accepted or log.isEnabledFor(logging.DEBUG)
         for event in events:
-            match event:
-                case Accepted(job=job, slot=slot):
-                    request = self._dispatch.jobs.get(job)
-                    if request is not None and not job.is_report:
-                        request.state, request.started = State.RUNNING, True
-                        request.pid, request.since = slot.pid, self._worker.clock.wall()
-                        self.started[request.envelope.task] += 1
-                        log.debug("Task accepted: %s pid:%d", request, slot.pid)
-                        if self._tells_accepted:
-                            self._worker.hooks.notify(kernel_task_accepted, envelope=request.envelope, slot=slot)
-                case Finished(job=job, outcome=outcome):
-                    request = self._dispatch.jobs.get(job)
-                    if request is None:
-                        log.error("the pool finished a job that it does not have: %s[%s]", job.task, job.id)
-                    else:
-                        if request.started:
-                            self.flow.buffer.pace.ran(outcome.runtime)
-                        self._dispatch.leave(request)
-                        self._endings.ended(request, job, outcome)
-                case Resized(size=size):
-                    self._worker.slots.resize(size)
-                    self.flow.buffer.resize()
-                case Failing(reason=reason, exit_code=exit_code):
-                    stop = StopRequest(mode=StopMode.WARM, reason=reason, exit_code=exit_code, at_once=True)
-                    self._worker.request_stop(stop)
+            if isinstance(event, Finished):
+                self._finished(event.job, event.outcome)
+            elif isinstance(event, Accepted):
+                request = self._accepted(event.job, event.slot, now)
+                if tells and request is not None:
+                    self._tell_accepted(request, event.slot)
+            elif isinstance(event, Resized):
+                self._worker.slots.resize(event.size)
+                self.flow.buffer.resize()
+            else:
+                self._worker.request_stop(
+                    StopRequest(mode=StopMode.WARM, reason=event.reason, exit_code=event.exit_code, at_once=True)
+                )
         self._dispatch.measure()
         self._dispatch.start_waiting()
+
+    def _accepted(self, job: Job, slot: Slot, now: float) -> Request | None:
+        request = self._dispatch.jobs.get(job)
+        if request is None or job.is_report:
+            return None
+        request.state, request.started = State.RUNNING, True
+        request.pid, request.since = slot.pid, now
+        self.started[request.envelope.task] += 1
+        return request
+
+    def _tell_accepted(self, request: Request, slot: Slot) -> None:
+        log.debug("Task accepted: %s pid:%d", request, slot.pid)
+        if self._tells_accepted:
+            self._worker.hooks.notify(kernel_task_accepted, envelope=request.envelope, slot=slot)
+
+    def _finished(self, job: Job, outcome: Outcome) -> None:
+        request = self._dispatch.jobs.get(job)
+        if request is None:
+            log.error("the pool finished a job that it does not have: %s[%s]", job.task, job.id)
+            return
+        if request.started:
+            self.flow.buffer.pace.ran(outcome.runtime)
+        self._dispatch.leave(request)
+        self._endings.ended(request, job, outcome)
 
     def _forgotten(self, request: Request) -> None:
         """The pool has forgotten a job: it meets the fate of one whose process died."""

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import attrs
 
-from worker_kernel import CancelHow, Job, PoolClosed, Timers, Worker
+from worker_kernel import CancelHow, Job, PoolClosed, Ticket, Timers, Worker
 
 from .flow import Flow
 from .memory import Memory
@@ -81,15 +81,15 @@ class Dispatch:
         while self._ahead and self._slots.free:
             self._promote()
         while self.waiting and not self.draining:
-            request = self.waiting.popleft()
+            request, free = self.waiting[0], self._slots.free
+            if not free and not (len(self._ahead) < self._most_ahead and request.options.acks_late):
+                break
+            self.waiting.popleft()
             if self._divert(request):
                 continue
-            ticket = self._slots.take()
-            if ticket is None and not (len(self._ahead) < self._most_ahead and request.options.acks_late):
-                self.waiting.appendleft(request)
-                break
-            request.ticket = ticket
-            if ticket is None:
+            if free:
+                request.ticket = self._slots.take()
+            else:
                 self._ahead[request] = None
             if not request.options.acks_late:
                 self._acknowledge_early(request)
@@ -99,9 +99,13 @@ class Dispatch:
 
     def _promote(self) -> None:
         """Give a free slot to the oldest job ahead."""
+        self._hand_over(self._slots.take())
+
+    def _hand_over(self, ticket: Ticket | None) -> None:
+        """Give the right to run to the oldest job ahead."""
         heir = next(iter(self._ahead))
         del self._ahead[heir]
-        heir.ticket = self._slots.take()
+        heir.ticket = ticket
 
     def _acknowledge_early(self, request: Request) -> None:
         """At most once: the broker must have forgotten the message before the task begins."""
@@ -116,7 +120,8 @@ class Dispatch:
 
     def submit(self, request: Request, job: Job) -> None:
         """Give a job to the pool: one that has a slot or is ahead, or a report, which needs none."""
-        self.innocent.take(request.key)
+        if self.innocent:
+            self.innocent.take(request.key)
         request.state = State.REPORTING if job.is_report else State.SUBMITTED
         request.job = job
         self.jobs[job] = request
@@ -137,12 +142,13 @@ class Dispatch:
         if request.ticket is None:
             self._ahead.pop(request, None)
             return
-        request.ticket.release()
-        request.ticket = None
+        ticket, request.ticket = request.ticket, None
         if request.acknowledged:
             self._flow.early -= 1
-        if self._ahead and self._slots.free:
-            self._promote()
+        if self._ahead and self._slots.running <= self._slots.limit:  # else there are too many, after a shrink
+            self._hand_over(ticket)
+        else:
+            ticket.release()
 
     # -- how much is held here, and for how long
 

@@ -44,7 +44,11 @@ class Endings:
 
     def ended(self, request: Request, job: Job, outcome: Outcome) -> None:
         """A job has ended, and its slot is free."""
-        if job.is_report:
+        if outcome.kind is OutcomeKind.SUCCEEDED and outcome.stored and not job.is_report and not outcome.fenced:
+            if self._tells_finished:
+                self._worker.hooks.notify(kernel_task_finished, envelope=request.envelope, outcome=outcome)
+            self.settle(request, Fate.ACK)
+        elif job.is_report:
             self._reported(request, outcome)
         elif outcome.fenced:
             log.warning(

@@ -61,7 +61,8 @@ class Flow:
         held = self.held + self.unstored
         if self._most_held is not None:
             held = min(held, self._most_held)
-        return max(0, min(self._slots.limit + self.buffer.size + held - self.early, LARGEST_WINDOW))
+        window = self._slots.limit + self.buffer.size + held - self.early
+        return window if 0 <= window <= LARGEST_WINDOW else max(0, min(window, LARGEST_WINDOW))
 
     @property
     def paused(self) -> bool:

@@ -36,7 +36,8 @@ class RateLimiter:
 
     def __init__(self) -> None:
         self._next: dict[str, float] = {}
-        self._reserved: dict[tuple[str, tuple[str, int]], float] = {}
+        self.reserved: dict[tuple[str, tuple[str, int]], float] = {}
+        """When those may start that wait, by task and request; monotonic."""
 
     def delay(self, task: str, key: tuple[str, int], spacing: float, now: float) -> float:
         """Return the seconds to wait before this run of ``task`` may start; 0.0 means now, and uses the reservation up.
@@ -47,16 +48,16 @@ class RateLimiter:
             spacing: seconds between two starts.
             now: monotonic time.
         """
-        moment = self._reserved.get((task, key))
+        moment = self.reserved.get((task, key))
         if moment is None:
             moment = max(now, self._next.get(task, now))
             self._next[task] = moment + spacing
         if moment <= now:
-            self._reserved.pop((task, key), None)
+            self.reserved.pop((task, key), None)
             return 0.0
-        self._reserved[task, key] = moment
+        self.reserved[task, key] = moment
         return moment - now
 
     def forget(self, task: str, key: tuple[str, int]) -> None:
         """Give up the reservation of a request that will not run here."""
-        self._reserved.pop((task, key), None)
+        self.reserved.pop((task, key), None)

@@ -84,11 +84,10 @@ class Request:
     """With QUARANTINE: why."""
     decided: Outcome | None = None
     """While it is REPORTING: the fate of the task that is to be stored."""
-
-    @property
-    def key(self) -> tuple[str, int]:
-        """What tells it from others: a retry has the same id, a redelivery has the same key."""
-        return (self.envelope.id, self.envelope.retries)
+    key: tuple[str, int] = attrs.field(
+        init=False, default=attrs.Factory(lambda self: (self.envelope.id, self.envelope.retries), takes_self=True)
+    )
+    """What tells it from others: a retry has the same id, a redelivery has the same key."""
 
     @property
     def attempts(self) -> int:

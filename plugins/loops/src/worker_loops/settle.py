@@ -52,17 +52,22 @@ def settle(request: Request, fate: Fate, reason: str = "") -> bool:
         and whoever remembers the fate can settle it then.
     """
     request.state = State.SETTLED
+    generation = request.generation
+    if fate is Fate.ACK and generation.alive and not request.acknowledged:
+        if generation.acks is None:
+            request.message.ack()
+        else:
+            generation.acks.later(request.message, request.key)
+        return True
     if fate is Fate.NONE or (request.acknowledged and fate is not Fate.QUARANTINE):
         return True
-    if not request.generation.alive:
+    if not generation.alive:
         return False
-    courier = request.generation.courier
+    courier = generation.courier
     if request.acknowledged:  # the broker has forgotten it, but it shall be kept all the same
         keep_copy(request.message, request.envelope.queue, reason, courier)
     elif fate is Fate.REQUEUE and courier is not None:
         courier.hand_back(request.message, request.envelope.queue, request.attempts)
-    elif fate is Fate.ACK and request.generation.acks is not None:
-        request.generation.acks.later(request.message, request.key)
     else:
         settle_message(request.message, fate, request.envelope.queue, reason, courier)
     return True

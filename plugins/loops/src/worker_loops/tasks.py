@@ -34,6 +34,7 @@ class TasksStep(Step):
         self._queues: dict[str, Any] = {}
         self._tags: dict[object, str] = {}
         self._wake: Callable[[], None] | None = None
+        self._is_amqp = False
 
     def create(self, ctx: StepContext) -> TasksStep:
         """Learn whom to deliver to; the channel does not exist before the connection has started."""
@@ -52,6 +53,7 @@ class TasksStep(Step):
         """Declare the queues and begin to consume."""
         assert self._generation is not None  # noqa: S101  (create comes first)
         assert self._desk is not None  # noqa: S101
+        self._is_amqp = self._generation.is_amqp
         queues = list(self._queues.values())
         self._desk.flow.reset(self._declare(queues))
         self._consumer = KombuConsumer(
@@ -91,7 +93,7 @@ class TasksStep(Step):
         """Nothing that arrives in a queue may end the worker; only a lost connection may end the generation."""
         assert self._generation is not None  # noqa: S101  (create comes first)
         assert self._desk is not None  # noqa: S101
-        if self._generation.is_amqp and getattr(message, "queue", None) is None:
+        if self._is_amqp and getattr(message, "queue", None) is None:
             message.queue = self._queue_of_tag((message.delivery_info or {}).get("consumer_tag"))
         try:
             self._desk.on_message(message, self._generation)

@@ -264,21 +264,26 @@ class Crew:
 
     def on_accepted(self, host: Host, entry: Entry) -> None:
         """See `HostListener.on_accepted`."""
+        self._listener.accepted(entry, host)
+
+    def on_running(self, host: Host) -> None:
+        """See `HostListener.on_running`."""
         self._unwatched[host] = None
         self.pump()
-        self._listener.accepted(entry, host)
 
     def on_finished(self, host: Host, entry: Entry, outcome: Outcome, spent: float) -> None:
         """See `HostListener.on_finished`."""
-        self._restarts.refill()
         if not entry.job.is_report:
             self.schedule.costs.learn(entry.job.task, spent)
         self._listener.finished(entry, outcome)
-        if host.state is HostState.REAPED:
-            return
-        if entry.killed is not None and not host.stale:
+        if entry.killed is not None and not host.stale and host.state is not HostState.REAPED:
             self._replace(host, str(entry.killed.word))  # an exception from outside may have come at a bad moment
-        self._after_a_job(host)
+
+    def on_room(self, host: Host) -> None:
+        """See `HostListener.on_room`."""
+        self._restarts.refill()
+        if host.state is not HostState.REAPED:
+            self._after_a_job(host)
 
     def on_returned(self, host: Host, entries: list[Entry]) -> None:
         """See `HostListener.on_returned`."""

@@ -7,10 +7,10 @@ import os
 import signal
 import socket
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
-from worker_kernel import Clock, KernelBug, Outcome
+from worker_kernel import Clock, KernelBug, Outcome, Slot
 
 from .child import Ends
 from .entry import Entry
@@ -35,11 +35,19 @@ class HostListener(Protocol):
         ...
 
     def on_accepted(self, host: Host, entry: Entry) -> None:
-        """A job has started."""
+        """A job has started. `on_running` follows, or its end."""
+        ...
+
+    def on_running(self, host: Host) -> None:
+        """A job that has started goes on: its limits count from then."""
         ...
 
     def on_finished(self, host: Host, entry: Entry, outcome: Outcome, spent: float) -> None:
-        """A job has ended after ``spent`` seconds; the host has room for another."""
+        """A job has ended after ``spent`` seconds. `on_room` follows, once for all whose end was told together."""
+        ...
+
+    def on_room(self, host: Host) -> None:
+        """Jobs have ended; the host has room for others."""
         ...
 
     def on_returned(self, host: Host, entries: list[Entry]) -> None:
@@ -112,6 +120,8 @@ class Host:
         """The job behind which nothing is to wait any more, since others were asked back from there; 0: none."""
         self.due = float("inf")
         """When one of its jobs has to be looked at for its limits."""
+        self.places: dict[int, Slot] = {}
+        """Those of its slots that have been told of, as the worker knows them."""
         self._pipe, theirs = socket.socketpair()
         self._pipe.setblocking(False)
         self._page_fd = make_page_file()
@@ -233,25 +243,37 @@ class Host:
             return False
         try:
             for kind, payload in self._reader.feed(data):
-                for word, *arguments in read_news(payload) if kind == FrameKind.NEWS else ():
-                    self._told(word, arguments)
+                if kind == FrameKind.NEWS:
+                    self._hear(read_news(payload))
         except (KernelBug, ValueError, TypeError, KeyError) as exc:
             log.error("child %d speaks in riddles and is killed: %s", self.pid, exc)
             self.kill()
         return True
 
+    def _hear(self, news: Iterable[Sequence[Any]]) -> None:
+        """Act on what came in one frame. Most of it is how jobs have ended, many at a time where they are small."""
+        ended, finished = False, Word.FINISHED
+        for word, *arguments in news:
+            if word == finished:
+                ended = self._finished(*arguments) or ended
+            else:
+                self._told(word, arguments)
+        if ended:
+            self._look_at_next()
+            self._listener.on_room(self)
+
     def _told(self, word: str, arguments: list[Any]) -> None:
-        if word == Word.FINISHED:
-            number, started, spent, told = arguments
-            self._finished(number, started, spent, told)
-        elif word == Word.ACCEPTED:
+        if word == Word.ACCEPTED:
             number, started, slot = arguments
             entry = self.entries.get(number)
             if entry is not None:
                 self.accept(entry, started, slot)
+                self._listener.on_running(self)
         elif word == Word.RETURNED:
             self.asked_back = False
-            self._listener.on_returned(self, [self._drop(number) for number in arguments[0] if number in self.entries])
+            back = [self._drop(number) for number in arguments[0] if number in self.entries]
+            self._look_at_next()
+            self._listener.on_returned(self, back)
         elif word == Word.READY:
             if self.state in (HostState.SPAWNED, HostState.STARTING):
                 self.become(HostState.READY)
@@ -264,15 +286,17 @@ class Host:
         elif word == Word.FAILING:
             self._listener.on_failing(self, arguments[0])
 
-    def _finished(self, number: int, started: float, spent: float, told: list[Any]) -> None:
+    def _finished(self, number: int, started: float, spent: float, told: list[Any]) -> bool:
+        """A job has ended. Returns whether it was still here: its end may have been decided elsewhere."""
         entry = self.entries.get(number)
         if entry is None:
-            return  # its end was decided elsewhere
+            return False
         if not entry.accepted:
             self.accept(entry, started, entry.slot)
         outcome = outcome_from_news(entry.job.id, told)
         self._drop(number)
         self._listener.on_finished(self, entry, outcome, spent)
+        return True
 
     def accept(self, entry: Entry, started: float, slot: int) -> None:
         """A job has started; the listener is told once."""
@@ -282,17 +306,20 @@ class Host:
             self._listener.on_accepted(self, entry)
 
     def _drop(self, number: int) -> Entry:
-        """A job is not here any more; the next one is first in the queue."""
+        """A job is not here any more."""
         entry = self.entries.pop(number)
         if not entry.job.is_report and entry.started:
             self.done += 1
+        return entry
+
+    def _look_at_next(self) -> None:
+        """A job has gone: the next one is first in the queue."""
         if self.entries:
             first = next(iter(self.entries.values()))
             if not first.started and self.slots == 1:
                 first.since = self._clock.monotonic()
         elif self.state is HostState.BUSY:
             self.become(HostState.READY)
-        return entry
 
     def _hung_up(self) -> None:
         """Its end of the pipe is closed: it can say nothing any more, and is to end."""
@@ -338,25 +365,22 @@ class Host:
             pass
         self._exit = ending
         self._last_words = self._read_last_words()
-        for number, started, spent, told in self._unread_journal():
-            self._finished(number, started, spent, told)
+        self._hear(self._unread_journal())
         current = self.entries.get(self.page.current) if self.slots == 1 else None
         if current is not None and not current.started:
             self.accept(current, self.page.started, 0)
         self.become(HostState.REAPED)
         self._listener.on_gone(self, ending)
 
-    def _unread_journal(self) -> Iterable[tuple[int, float, float, list[Any]]]:
+    def _unread_journal(self) -> list[list[Any]]:
         journal = self.page.journal
         if not journal:
-            return
+            return []
         try:
-            news = read_news(b"[" + journal + b"]")
+            return read_news(b"[" + journal + b"]")
         except KernelBug:
             log.error("the journal of child %d cannot be read; what it has ended is run again", self.pid)
-            return
-        for _, number, started, spent, told in news:
-            yield number, started, spent, told
+            return []
 
     def become(self, state: HostState) -> None:
         """Go on to another state.

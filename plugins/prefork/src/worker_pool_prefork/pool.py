@@ -44,6 +44,7 @@ from .states import HostState
 
 log = logging.getLogger("worker_pool_prefork")
 
+_LISTENER_RAISED = "the pool's listener raised in %s"
 _EXIT_PATIENCE = 5.0
 """Seconds that children without jobs have to exit by themselves."""
 
@@ -364,15 +365,24 @@ class PreforkPool(Pool):
 
     def accepted(self, entry: Entry, host: Host) -> None:
         """See `CrewListener.accepted`."""
-        index = host.orders.index * STRIDE + entry.slot if host.orders.inner else host.orders.index
-        self._tell(self.config.listener.accepted, entry.job, Slot(index=index, pid=host.pid))
+        slot = host.places.get(entry.slot)
+        if slot is None:
+            index = host.orders.index * STRIDE + entry.slot if host.orders.inner else host.orders.index
+            slot = host.places[entry.slot] = Slot(index=index, pid=host.pid)
+        try:
+            self.config.listener.accepted(entry.job, slot)
+        except Exception:
+            log.exception(_LISTENER_RAISED, "accepted")
 
     def finished(self, entry: Entry, outcome: Outcome) -> None:
         """See `CrewListener.finished`."""
         if entry.accepted and not entry.job.is_report:
             self._done += 1
-            self._failed += outcome.failed
-        self._tell(self.config.listener.finished, entry.job, outcome)
+            self._failed += outcome.failure is not None and outcome.failed
+        try:
+            self.config.listener.finished(entry.job, outcome)
+        except Exception:
+            log.exception(_LISTENER_RAISED, "finished")
 
     def failing(self, reason: str, exit_code: int) -> None:
         """See `CrewListener.failing`."""
@@ -382,7 +392,7 @@ class PreforkPool(Pool):
         try:
             what(*args)
         except Exception:
-            log.exception("the pool's listener raised in %s", getattr(what, "__name__", what))
+            log.exception(_LISTENER_RAISED, getattr(what, "__name__", what))
 
 
 def _start_method(config: PoolConfig) -> tuple[str, str]:

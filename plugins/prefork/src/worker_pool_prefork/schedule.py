@@ -82,30 +82,33 @@ class Schedule:
         progress = True
         while self.waiting and progress:
             progress = False
-            for host in sorted(hosts, key=_load):
-                if strict and host.room <= 0:
-                    continue
-                batch = self._batch(host, allowance(host), len(hosts))
+            takers = [host for host in sorted(hosts, key=_load) if self._may_take(host, strict)]
+            for position, host in enumerate(takers):
+                batch = self._batch(host, allowance(host), len(takers) - position)
                 if batch:
                     host.dispatch(batch)
                     served[host] = None
                     progress = progress or not strict or host.slots > 1  # it may take more
         return list(served)
 
-    def _batch(self, host: Host, allowed: int, hosts: int) -> list[Entry]:
-        """Take what goes to this child now."""
+    def _may_take(self, host: Host, strict: bool) -> bool:
+        """Whether a child can have more jobs than it has, as far as that does not depend on the jobs."""
+        if host.room > 0:
+            return True
+        if strict or host.slots > 1 or not host.entries:  # without any, the child that it replaces still works
+            return False
+        return len(host.entries) <= BATCH // 2 and host.long_job not in host.entries
+
+    def _batch(self, host: Host, allowed: int, takers: int) -> list[Entry]:
+        """Take what goes to this child now: its share, where ``takers`` children are still to get theirs."""
         if allowed <= 0 or not self.waiting:
             return []
+        share = -(-len(self.waiting) // takers)
         if host.slots > 1 or not self._is_small(self.waiting[0]):
-            room = min(host.room, allowed, 1 if host.slots == 1 else max(1, len(self.waiting) // hosts))
+            room = min(host.room, allowed, 1 if host.slots == 1 else share)
             return [self.waiting.popleft() for _ in range(min(room, len(self.waiting)))] if room > 0 else []
-        if host.room <= 0 and not host.entries:
-            return []  # the child that it replaces still works
-        if host.long_job in host.entries or len(host.entries) > BATCH // 2:
+        if host.long_job in host.entries or not all(self._is_small(entry) for entry in host.entries.values()):
             return []
-        if not all(self._is_small(entry) for entry in host.entries.values()):
-            return []
-        share = max(1, -(-len(self.waiting) // hosts))
         most = min(BATCH - len(host.entries), allowed, share)
         batch: list[Entry] = []
         while len(batch) < most and self.waiting and self._is_small(self.waiting[0]):

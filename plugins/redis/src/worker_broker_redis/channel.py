@@ -100,7 +100,8 @@ class RedisChannel(LeasingChannel, kombu_redis.Channel):  # type: ignore[misc]  
 
     def unpack(self, delivery: Delivery) -> dict[str, Any]:
         """Build what a `LeasedMessage` takes from a delivery."""
-        return unpack(delivery, self.connection.address.authority, self.connection.queues.holder)
+        transport = self.connection
+        return unpack(delivery, transport.address.authority, transport.queues.holder)
 
     def not_held(self, delivery_tag: str) -> None:
         """Nothing to say: a broadcast has nothing to be settled."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import redis
 
@@ -18,6 +18,16 @@ if TYPE_CHECKING:
 log = logging.getLogger("worker_broker_redis")
 
 INVALIDATIONS = "__redis__:invalidate"
+_WATCHING = ("CLIENT", "CACHING", "YES")
+
+
+class Step(NamedTuple):
+    """One run of a script; see `Link.run`."""
+
+    script: Script
+    keys: Sequence[str]
+    arguments: Sequence[Any]
+    watching: bool = False
 
 
 class Link:
@@ -73,13 +83,32 @@ class Link:
             redis.ConnectionError: the connection is lost; the script may have run or not.
             redis.ResponseError: the server refuses.
         """
-        before = [("CLIENT", "CACHING", "YES")] if watching and self.watches else []
+        before = [_WATCHING] if watching and self.watches else []
         reply = self._commands.call(*before, ("EVALSHA", script.sha, len(keys), *keys, *arguments))[-1]
         if isinstance(reply, redis.exceptions.NoScriptError):
             reply = self._commands.call(*before, ("EVAL", script.text, len(keys), *keys, *arguments))[-1]
         if isinstance(reply, Exception):
             raise reply
         return reply
+
+    def run_together(self, *steps: Step) -> list[Any]:
+        """Run scripts one after the other, in one round trip, and return their replies. Raises as `run` does."""
+        commands: list[tuple[Any, ...]] = []
+        places = []
+        for step in steps:
+            if step.watching and self.watches:
+                commands.append(_WATCHING)
+            places.append(len(commands))
+            commands.append(("EVALSHA", step.script.sha, len(step.keys), *step.keys, *step.arguments))
+        replies = self._commands.call(*commands)
+        found = [replies[place] for place in places]
+        for position, step in enumerate(steps):
+            if isinstance(found[position], redis.exceptions.NoScriptError):
+                found[position] = self.run(step.script, step.keys, step.arguments, watching=step.watching)
+        for reply in found:
+            if isinstance(reply, Exception):
+                raise reply
+        return found
 
     def drain(self) -> bool:
         """Read away what was told; whether anything was.

@@ -6,7 +6,7 @@ import json
 import time
 from typing import TYPE_CHECKING, Any
 
-from worker_kernel import QUARANTINE_HEADER, QUARANTINED_AT_HEADER, Fence, read_json
+from worker_kernel import QUARANTINE_HEADER, QUARANTINED_AT_HEADER, Fence, read_wire
 
 from .queues import SEPARATOR, redelivered
 
@@ -20,26 +20,13 @@ def unpack(delivery: Delivery, authority: str, holder: str) -> dict[str, Any]:
     Raises:
         ValueError: the envelope is damaged.
     """
-    try:
-        payload = read_json(delivery.raw)
-    except RecursionError:
-        raise ValueError("it is nested too deeply") from None
-    except (TypeError, LookupError, AttributeError) as error:  # of kombu's typed values
-        raise ValueError(f"it holds a value that cannot be read: {error}") from error
-    headers, properties = payload.get("headers"), payload["properties"]
-    if headers is not None and not isinstance(headers, dict):
-        raise ValueError("its headers are no mapping")
-    information = properties.get("delivery_info")
-    information = dict(information) if isinstance(information, dict) else {}
-    before = bool(delivery.attempts or information.get("redelivered") or (headers or {}).get("redelivered"))
-    properties["delivery_tag"] = delivery.tag
-    properties["delivery_info"] = {"exchange": "", "routing_key": delivery.queue, **information, "redelivered": before}
-    if before:
-        payload["redelivered"] = True
-    payload["queue"] = delivery.queue
-    payload["attempts"] = delivery.attempts
-    payload["fence"] = Fence(authority=authority, token=f"{holder}{SEPARATOR}{delivery.identity}")
-    return dict(payload)
+    return read_wire(
+        delivery.raw,
+        queue=delivery.queue,
+        tag=delivery.tag,
+        attempts=delivery.attempts,
+        fence=Fence(authority=authority, token=f"{holder}{SEPARATOR}{delivery.identity}"),
+    )
 
 
 def handed_back(delivery: Delivery) -> str | bytes:

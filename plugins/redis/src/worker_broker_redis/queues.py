@@ -6,29 +6,32 @@ import json
 import math
 import os
 import uuid
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import attrs
 
 from worker_kernel import QUARANTINE_SUFFIX
 
 from . import scripts
+from .link import Step
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from .link import Link
 
-PROCESS = uuid.uuid4().hex
-"""With the number of the process, tells it from every other."""
+LONG = 64
+"""Bytes. A hash or sorted set of few entries, none of which is longer, is kept by the server as a list, and searched
+from one end for each entry that is put in or taken out. So what names a delivery or a process is made longer."""
+PROCESS = uuid.uuid4().hex + uuid.uuid4().hex
+"""With the number of the process, tells it from every other; `LONG`."""
 SEPARATOR = "\x06\x16"
 """kombu's, between the parts of a name."""
 SURVEYED = 1000
 """At most so many abandoned messages per look."""
 
 
-@attrs.frozen(kw_only=True)
-class Delivery:
+class Delivery(NamedTuple):  # which is made in C: there is one for each message
     """One message in the hands of one consumer."""
 
     tag: str
@@ -57,6 +60,8 @@ class Batch:
     """Seconds until the next parked message is due, of whatever queue; None: none is parked."""
     damaged: tuple[str, ...]
     """For each entry that is no message, and is in quarantine now: its queue."""
+    late: frozenset[str]
+    """Tags of what was settled before, and came too late."""
 
 
 @attrs.frozen(kw_only=True)
@@ -128,15 +133,19 @@ class Queues:
         self.visibility_timeout = visibility_timeout
         self.nonce = uuid.uuid4().hex
         """Who we are."""
+        self.holder = f"{PROCESS}.{os.getpid()}"
+        """The process, as results are fenced by it: a connection may come and go while a task runs."""
         self._fetches = 0
 
-    @property
-    def holder(self) -> str:
-        """The process, as results are fenced by it: a connection may come and go while a task runs."""
-        return f"{PROCESS}.{os.getpid()}"
-
     def fetch(
-        self, link: Link, lists: Sequence[tuple[str, str]], *, width: int, limit: int, watching: bool = False
+        self,
+        link: Link,
+        lists: Sequence[tuple[str, str]],
+        *,
+        width: int,
+        limit: int,
+        watching: bool = False,
+        settled: Sequence[str] = (),
     ) -> Batch:
         """Take up to `limit` messages and hold them, with their attempts raised.
 
@@ -146,32 +155,31 @@ class Queues:
             width: How many lists in a row are of one priority, and get their turns.
             limit: At most so many messages.
             watching: Have the link told when there is more.
+            settled: Tags to `settle` before, in the same round trip.
         """
         self._fetches += 1
         names = self.keys
-        taken, waiting, next_due, damaged = link.run(
-            scripts.FETCH,
-            [names.delayed, *(key for _, key in lists)],
-            [
-                self.nonce,
-                self.lease,
-                limit,
-                f"{self.nonce}.{self._fetches}.",
-                width,
-                self.holder,
-                names.prefix,
-                QUARANTINE_SUFFIX,
-                names.unacked,
-                names.index,
-                names.held + self.nonce,
-                names.owner + self.nonce,
-                names.owners,
-                names.attempts,
-                names.holders,
-                *(queue for queue, _ in lists),
-            ],
-            watching=watching,
-        )
+        arguments = [
+            self.nonce,
+            self.lease,
+            limit,
+            f"{self.nonce}.{self._fetches:0{LONG - len(self.nonce)}}.",
+            width,
+            self.holder,
+            names.prefix,
+            QUARANTINE_SUFFIX,
+            names.unacked,
+            names.index,
+            names.held + self.nonce,
+            names.owner + self.nonce,
+            names.owners,
+            names.attempts,
+            names.holders,
+            *(queue for queue, _ in lists),
+        ]
+        fetch = Step(scripts.FETCH, [names.delayed, *(key for _, key in lists)], arguments, watching)
+        before = [self._settlement(settled)] if settled else []
+        *late, (taken, waiting, next_due, damaged) = link.run_together(*before, fetch)
         return Batch(
             deliveries=tuple(
                 Delivery(
@@ -187,17 +195,17 @@ class Queues:
             waiting=waiting,
             next_due=float(next_due) if next_due else None,
             damaged=tuple(queue.decode() for queue in damaged),
+            late=_texts(late[0]) if late else frozenset(),
         )
 
     def settle(self, link: Link, tags: Sequence[str]) -> frozenset[str]:
         """Remove the messages for good; return the tags that came too late."""
+        return _texts(link.run_together(self._settlement(tags))[0])
+
+    def _settlement(self, tags: Sequence[str]) -> Step:
         names = self.keys
-        late = link.run(
-            scripts.SETTLE,
-            [names.unacked, names.index, names.held + self.nonce, names.attempts, names.holders],
-            tags,
-        )
-        return _texts(late)
+        keys = [names.unacked, names.index, names.held + self.nonce, names.attempts, names.holders]
+        return Step(scripts.SETTLE, keys, tags)
 
     def move(self, link: Link, moves: Iterable[Move]) -> frozenset[str]:
         """Put messages to where they can be taken again; return the tags that came too late."""

@@ -59,6 +59,7 @@ for i = #due, 1, -1 do -- the one that is due first is taken first: it is pushed
 end
 
 -- What is recorded of those that are taken goes into each key with one command for all of them.
+local expiry = string.format('%.3f', now + lease) -- not to be written anew for each, with all its digits
 local taken, damaged = {}, {}
 local values, scores, identities, processes = {}, {}, {}, {}
 local function take(position, raw)
@@ -77,7 +78,7 @@ local function take(position, raw)
   local n = #taken
   local delivery, key, value = ARGV[4] .. tostring(n + 1), 2 * n + 1, 2 * n + 2
   values[key], values[value] = delivery, '[' .. raw .. ', "", ' .. cjson.encode(queue) .. ']'
-  scores[key], scores[value] = now + lease, delivery
+  scores[key], scores[value] = expiry, delivery
   identities[key], identities[value] = delivery, identity
   processes[key], processes[value] = identity, ARGV[6]
   taken[n + 1] = {delivery, position - 2, raw, identity, redis.call('HINCRBY', attempts, identity, 1)}

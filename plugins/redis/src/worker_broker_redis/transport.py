@@ -248,8 +248,11 @@ class Transport(LeasingTransport):
         while settled := self._settled[:SETTLED_AT_ONCE]:
             late = self.queues.settle(self.link, [delivery.tag for delivery in settled])
             del self._settled[: len(settled)]
-            if late:
-                self.refused([delivery for delivery in settled if delivery.tag in late], "settlement")
+            self._were_settled(settled, late)
+
+    def _were_settled(self, settled: list[Delivery], late: frozenset[str]) -> None:
+        if late:
+            self.refused([delivery for delivery in settled if delivery.tag in late], "settlement")
 
     def renew(self) -> None:
         """Renew the lease of all that is held. What has passed into other hands is logged, once."""
@@ -322,7 +325,8 @@ class Transport(LeasingTransport):
         if not (self._more and channels):
             self._settle_up()
             return
-        self.flush()
+        if len(self._settled) > SETTLED_AT_ONCE:
+            self.flush()
         self.link.watch()
         more, delays = False, []
         for channel in channels:
@@ -330,7 +334,13 @@ class Transport(LeasingTransport):
             width = len(lists) // len(channel.priority_steps) if channel.queue_order_strategy == "round_robin" else 1
             room = channel.qos.can_consume_max_estimate()
             limit = self.BATCH if room is None else min(room, self.BATCH)
-            batch = self._looked_at(self.queues.fetch(self.link, lists, width=width, limit=limit, watching=True))
+            settled = self._settled
+            tags = [delivery.tag for delivery in settled]
+            batch = self._looked_at(
+                self.queues.fetch(self.link, lists, width=width, limit=limit, watching=True, settled=tags)
+            )
+            self._settled = []
+            self._were_settled(settled, batch.late)
             channel.hold(batch.deliveries)
             channel.fetched(batch.deliveries)
             self._inbox.extend((channel, delivery) for delivery in batch.deliveries)
