@@ -113,8 +113,13 @@ class Crew:
 
     @property
     def everyone(self) -> list[Host]:
-        """All children that have not ended."""
-        return [*self.active.values(), *self.spares.values(), *self.leaving]
+        """All children that have not ended: those that leave first, replacements last.
+
+        May be asked for by any thread. Each goes from spare to active to leaving, and is looked for in that order, so
+        that none is missed on its way; whoever then asks them for their state finds old or new in its place.
+        """
+        found = dict.fromkeys((*self.spares.values(), *self.active.values(), *self.leaving))
+        return list(reversed(found))
 
     @property
     def size(self) -> int:
