@@ -21,6 +21,7 @@ def main() -> None:
         sys.exit(probe.main(arguments[1:]))
     from pathlib import Path
 
+    from .leaving import leave
     from .patching import EXECUTED_AGAIN, patch_for
 
     again = os.environ.pop(EXECUTED_AGAIN, "")  # what this process starts in its turn may do the same
@@ -32,7 +33,7 @@ def main() -> None:
         failure = exc
     from .cli.main import run
 
-    sys.exit(run(arguments, patched=patched, again=bool(again), failure=failure))
+    leave(run(arguments, patched=patched, again=bool(again), failure=failure))
 
 
 if __name__ == "__main__":
