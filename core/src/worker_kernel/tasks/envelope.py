@@ -18,11 +18,10 @@ from ..application import Envelope, Fence
 from ..errors import MessageInvalid
 from ..markings import ATTEMPTS_HEADER
 from .body import inflate
+from .naming import NAME_LIMIT, is_name
 
 V1_LIMIT = 1024 * 1024
 """Bytes that the body of a version 1 message may have, because it is decoded on the loop's thread."""
-NAME_LIMIT = 512
-"""Characters of an id or a task's name."""
 UNKNOWN = "unknown"
 """How the task is called of a message that has an id, but no task that could be one."""
 _SALVAGEABLE = ("task", "id", "group", "parent_id", "root_id", "ignore_result", "compression")
@@ -67,7 +66,7 @@ def salvaged(message: Any) -> Envelope | None:
         delivery, properties = message.delivery_info, message.properties
         return Envelope(
             id=_name("id", headers),
-            task=headers["task"] if _is_name(headers.get("task")) else UNKNOWN,
+            task=headers["task"] if is_name(headers.get("task")) else UNKNOWN,
             queue=_queue(message, delivery if isinstance(delivery, Mapping) else {}),
             headers={key: headers[key] for key in _SALVAGEABLE if isinstance(headers.get(key), (str, bool))},
             body=body if isinstance(body, (bytes, str, memoryview)) else b"",
@@ -148,14 +147,9 @@ def _name(key: str, headers: Mapping[str, Any]) -> str:
     value = headers.get(key)
     if value is None:
         raise MessageInvalid(f"it has no {key}")
-    if not _is_name(value):
+    if not is_name(value):
         raise MessageInvalid(f"its {key} is not 1 to {NAME_LIMIT} printable characters: {value!r:.100}")
     return str(value)
-
-
-def _is_name(value: object) -> bool:
-    """Whether it is text that can be a name: what is not printable (half a surrogate pair) breaks logs and stores."""
-    return isinstance(value, str) and 0 < len(value) <= NAME_LIMIT and value.isprintable()
 
 
 def _python_only(lang: object) -> None:
