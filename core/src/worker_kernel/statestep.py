@@ -60,9 +60,12 @@ class StateStep(Step):
         """Write the file for the first time, which must succeed, and begin to write.
 
         Raises:
-            UsageError: it cannot be written.
+            UsageError: it cannot be written, or what is there is no file: to put ours in the place of a device such as
+                ``/dev/null`` would take that from the whole machine.
         """
         try:
+            if self._path.exists() and not self._path.is_file():
+                raise OSError("what is there is no file")
             self._write()
         except OSError as exc:
             raise UsageError(
