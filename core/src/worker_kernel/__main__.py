@@ -22,6 +22,7 @@ def main() -> None:
         sys.exit(probe.main(arguments[1:]))
     from pathlib import Path
 
+    from .leaving import leave
     from .patching import EXECUTED_AGAIN, calls_worker, patch_for
 
     if calls_worker(arguments):
@@ -36,7 +37,7 @@ def main() -> None:
         failure = exc
     from .cli.main import run
 
-    sys.exit(run(arguments, patched=patched, again=bool(again), failure=failure))
+    leave(run(arguments, patched=patched, again=bool(again), failure=failure))
 
 
 if __name__ == "__main__":

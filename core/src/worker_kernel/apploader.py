@@ -107,18 +107,21 @@ def _raised(asked: str, module_name: str, exc: BaseException) -> AppNotLoaded:
 
 
 def _told(exc: BaseException) -> str:
-    text = " ".join(str(exc.msg if isinstance(exc, SyntaxError) else exc).split())
+    try:
+        text = " ".join(str(exc.msg if isinstance(exc, SyntaxError) else exc).split())
+    except Exception:  # noqa: BLE001  (an exception of the application whose text raises as well)
+        text = "its text cannot be had"
     return f"{type(exc).__name__}: {text[:200]}" if text else type(exc).__name__
 
 
 def _place(exc: BaseException) -> str:
-    """Return where ``exc`` was raised, of the frames outside the import system."""
+    """Return where ``exc`` was raised, of the frames outside the import system and the kernel: where to mend it."""
     if isinstance(exc, SyntaxError) and exc.filename:
         return f" ({Path(exc.filename).name}:{exc.lineno})"
     frames = [
         frame
         for frame in traceback.extract_tb(exc.__traceback__)
-        if not frame.filename.startswith("<frozen") and Path(frame.filename).name != Path(__file__).name
+        if not frame.filename.startswith("<frozen") and Path(__file__).parent not in Path(frame.filename).parents
     ]
     frames = [frame for frame in frames if Path(frame.filename).parent.name != "importlib"]
     return f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""

@@ -53,16 +53,26 @@ def read(directory: Path) -> ConfigFile:
 
 
 def _load(path: Path) -> ConfigFile | None:
-    if not path.is_file():
-        return None
-    import tomllib  # for the few directories that have such a file
-
     try:
+        if not path.is_file():
+            return _no_file(path)
+        import tomllib  # for the few directories that have such a file
+
         text = path.read_bytes().decode("utf-8")
         values = tomllib.loads(text)
-    except (OSError, ValueError) as exc:  # TOMLDecodeError and UnicodeDecodeError are ValueErrors
+    except (OSError, ValueError, RecursionError) as exc:  # TOMLDecodeError and UnicodeDecodeError are ValueErrors
         return ConfigFile(path.name, {}, {}, problems=(f"{path.name} cannot be read: {exc}",))
     return ConfigFile(path.name, values, _lines(text, "" if path.name == OWN else "tool.kernel"))
+
+
+def _no_file(path: Path) -> ConfigFile | None:
+    """Return what is wrong where something else than a file has our name.
+
+    Docker makes a directory of a bind mount that has no source. A device such as ``/dev/null`` says that there is none.
+    """
+    if path.name != OWN or path.is_char_device() or not (path.exists() or path.is_symlink()):
+        return None
+    return ConfigFile(path.name, {}, {}, problems=(f"{path.name} cannot be read: it is no file, nor a link to one",))
 
 
 def _table(values: Mapping[str, object]) -> object:

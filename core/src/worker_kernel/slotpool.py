@@ -269,8 +269,8 @@ class SlotPool(LocalPool):
         """Have a slot served, lock held; False: the system has no threads left."""
         try:
             self._servers[id(slot)] = self._serve_in(slot)
-        except RuntimeError:
-            log.exception("no thread can be started for slot %d", slot.index)
+        except RuntimeError as exc:
+            log.error("no thread can be started for slot %d: %s", slot.index, exc)
             return False
         return True
 

@@ -60,7 +60,7 @@ class StateStep(Step):
         """Write the file for the first time, which must succeed, and begin to write.
 
         Raises:
-            UsageError: it cannot be written.
+            UsageError: it cannot be written, or what is there is no file.
         """
         try:
             self._write()
@@ -146,6 +146,9 @@ class StateStep(Step):
                 "written": worker.clock.wall(),
                 "control_socket": None if dead else snapshot.control_socket,
             }
+            if self._path.exists() and not self._path.is_file():
+                # In the place of a device such as /dev/null, our file would take that from the whole machine.
+                raise OSError("what is there is no file")
             draft = self._path.with_name(f".{self._path.name}.{os.getpid()}")
             draft.write_text(json.dumps(document) + "\n", encoding="utf-8")
             draft.replace(self._path)

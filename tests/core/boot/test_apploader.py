@@ -74,6 +74,14 @@ def test_in_an_empty_directory_that_is_said(write_modules: WriteModules, plugins
         ("raise BaseException('odd')\n", "BaseException: odd (wk_raises.py:1)"),
         ("import wk_never_there\n", "ModuleNotFoundError: No module named 'wk_never_there' (wk_raises.py:1)"),
         ("def f(:\n", "SyntaxError: invalid syntax (wk_raises.py:1)"),
+        (
+            "from worker_kernel import App\n@App('x').task(time_limit=-3)\ndef f(): pass\n",
+            "ValueError: time_limit must be a number of seconds above 0, not -3 (wk_raises.py:2)",
+        ),
+        (
+            "class Odd(Exception):\n    def __str__(self): raise ValueError\nraise Odd\n",
+            "Odd: its text cannot be had (wk_raises.py:3)",
+        ),
     ],
 )
 def test_what_raises_at_import_is_told_in_a_line_with_its_place_and_chained(

@@ -48,3 +48,14 @@ def test_an_application_in_a_directory_that_is_gone_is_not_loaded(tmp_path: Path
     done = run("worker", "-A", "tasks", cwd=gone)
     assert done.returncode == 4
     assert done.stderr.startswith("error: the working directory is gone: ")
+
+
+@pytest.mark.parametrize(("lasts", "told"), [(600, True), (0.1, False)])
+def test_a_thread_that_the_application_leaves_behind_keeps_no_process(lasts: float, told: bool, tmp_path: Path) -> None:
+    script = f"import threading, time\nthreading.Thread(target=time.sleep, args=[{lasts}]).start()\n"
+    (tmp_path / "left.py").write_text(script)
+    done = run("worker", "-A", "left:app", cwd=tmp_path, redirection="< /dev/null")
+    error, *rest = done.stderr.splitlines()
+    assert done.returncode == 4
+    assert error == "error: -A left:app: left has no 'app'"
+    assert any(line.startswith("warning: the process ends without threads") for line in rest) is told

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -81,6 +82,17 @@ def test_a_state_file_that_cannot_be_written_is_said_at_boot(tmp_path: Path) -> 
     step = created(StateStep(), worker_with(worker_state_file=str(tmp_path / "absent" / "state.json")))
     with pytest.raises(UsageError, match="--state-file"):
         step.start()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes on this platform")
+def test_what_is_no_file_is_not_replaced_by_the_state_file(tmp_path: Path) -> None:
+    path = tmp_path / "pipe"  # it stands for /dev/null, which root could replace
+    os.mkfifo(path)
+    step = created(StateStep(), worker_with(worker_state_file=str(path)))
+    with pytest.raises(UsageError, match="what is there is no file"):
+        step.start()
+    assert path.is_fifo()
+    assert [found.name for found in tmp_path.iterdir()] == ["pipe"]
 
 
 def test_without_a_place_there_is_no_state_step() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -60,6 +61,25 @@ def test_a_broken_pyproject_is_a_problem_only_if_it_has_a_table_for_us(tmp_path:
 def test_a_table_that_is_none_is_a_problem(tmp_path: Path) -> None:
     (tmp_path / "pyproject.toml").write_text("tool.kernel = 3\n")
     assert configfile.read(tmp_path).problems == ("tool.kernel is no table (pyproject.toml)",)
+
+
+def test_what_has_its_name_and_is_no_file_is_a_problem(tmp_path: Path) -> None:
+    own = tmp_path / "kernel.toml"
+    own.mkdir()
+    told = ("kernel.toml cannot be read: it is no file, nor a link to one",)
+    assert configfile.read(tmp_path).problems == told
+    own.rmdir()
+    own.symlink_to(tmp_path / "nowhere")
+    assert configfile.read(tmp_path).problems == told
+    own.unlink()
+    own.symlink_to(os.devnull)
+    assert configfile.read(tmp_path) == configfile.ConfigFile("", {}, {})
+
+
+def test_a_file_nested_too_deeply_is_a_problem(tmp_path: Path) -> None:
+    (tmp_path / "kernel.toml").write_text(f"a = {'[' * 100_000}")
+    (problem,) = configfile.read(tmp_path).problems
+    assert problem.startswith("kernel.toml cannot be read: ")
 
 
 def test_reading_needs_nothing_but_the_standard_library() -> None:

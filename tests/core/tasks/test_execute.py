@@ -70,6 +70,30 @@ def test_whatever_a_task_raises_fails_that_task_only(lab: Lab, exc: BaseExceptio
     assert "in fail" in str(result.traceback)
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this platform")
+@pytest.mark.parametrize(("ending", "code"), [("return", 0), ("exit", 3), ("exit text", 1), ("raise", 1)])
+def test_what_a_task_forks_ends_where_it_comes_back_from_the_task(
+    lab: Lab, ending: str, code: int, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def fork() -> int:
+        pid = os.fork()
+        if pid:
+            return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        if ending == "raise":
+            raise ValueError("in the fork")
+        if ending != "return":
+            sys.exit(3 if ending == "exit" else "a text")
+        return -1
+
+    result = lab.task(fork).delay()
+    assert lab.run(result).kind is OutcomeKind.SUCCEEDED
+    assert result.result == code
+    assert [entry["result"] for entry in lab.store.history] == [code]
+    told = capfd.readouterr().err
+    assert f"came back from it: it ends with exit code {code}" in told
+    assert ("ValueError: in the fork" in told) == (ending == "raise")
+
+
 def test_a_real_recursion_fails_that_task_only(lab: Lab) -> None:
     def recur(n: int) -> int:
         return recur(n + 1) + 1

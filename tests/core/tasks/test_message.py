@@ -26,7 +26,7 @@ NOW = 1_700_000_000.0
 
 def plan(*args: Any, **options: Any) -> Invocation:
     positional, keyword = options.pop("args", args), options.pop("kwargs", {})
-    return Invocation.plan("t", positional, keyword, now=NOW, default_queue="q", **options)
+    return Invocation.plan(options.pop("task", "t"), positional, keyword, now=NOW, default_queue="q", **options)
 
 
 def received(wire: WireMessage, **parts: Any) -> Message:
@@ -112,6 +112,11 @@ def test_what_is_written_is_read(
         ({"compression": "gzpi"}, ValueError, "did you mean 'gzip'?"),
         ({"link": 3}, TypeError, "not iterable"),
         ({"link": [3]}, TypeError, "signatures"),
+        ({"task_id": "a\nb"}, ValueError, "a task's id is 1 to 512 printable characters"),
+        ({"task_id": "x" * 513}, ValueError, "a task's id is"),
+        ({"task_id": 5}, ValueError, "a task's id is"),
+        ({"task": ""}, ValueError, "a task's name is"),
+        ({"task": "half \ud800"}, ValueError, "a task's name is"),
         ({"args": "abc"}, TypeError, "list or tuple"),
         ({"kwargs": [1]}, TypeError, "mapping"),
     ],

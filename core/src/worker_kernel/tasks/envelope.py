@@ -10,7 +10,7 @@ import json
 import math
 from collections.abc import Mapping
 from datetime import UTC, datetime, tzinfo
-from typing import Any, TypeGuard
+from typing import Any
 
 from kombu.utils import json as kombu_json
 
@@ -18,12 +18,11 @@ from ..application import Envelope, Fence
 from ..errors import MessageInvalid
 from ..markings import ATTEMPTS_HEADER
 from .body import inflate
+from .naming import NAME_LIMIT, is_name
 
 V1_LIMIT = 1024 * 1024
 """Bytes that the body of a version 1 message may have, because it is decoded on the loop's thread."""
 _NO_LIMITS = [None, None]
-NAME_LIMIT = 512
-"""Characters of an id or a task's name."""
 UNKNOWN = "unknown"
 """How the task is called of a message that has an id, but no task that could be one."""
 _SALVAGEABLE = ("task", "id", "group", "parent_id", "root_id", "ignore_result", "compression")
@@ -68,7 +67,7 @@ def salvaged(message: Any) -> Envelope | None:
         delivery, properties = message.delivery_info, message.properties
         return Envelope(
             id=_name("id", headers),
-            task=headers["task"] if _is_name(headers.get("task")) else UNKNOWN,
+            task=headers["task"] if is_name(headers.get("task")) else UNKNOWN,
             queue=_queue(message, delivery if isinstance(delivery, Mapping) else {}),
             headers={key: headers[key] for key in _SALVAGEABLE if isinstance(headers.get(key), (str, bool))},
             body=body if isinstance(body, (bytes, str, memoryview)) else b"",
@@ -117,7 +116,7 @@ def _parse(message: Any, zone: tzinfo) -> Envelope:
     redelivered = bool(delivery.get("redelivered") or headers.get("redelivered"))
     fence = getattr(message, "fence", None)
     task_id, task = headers.get("id"), headers["task"]
-    if not (_is_name(task_id) and _is_name(task)):
+    if not (is_name(task_id) and is_name(task)):
         task_id, task = _name("id", headers), _name("task", headers)
     queue = getattr(message, "queue", None) or delivery.get("routing_key") or ""
     return Envelope(
@@ -173,16 +172,11 @@ def _text(what: str, value: object) -> str:
 
 def _name(key: str, headers: Mapping[str, Any]) -> str:
     value = headers.get(key)
-    if _is_name(value):
+    if is_name(value):
         return str(value)
     if value is None:
         raise MessageInvalid(f"it has no {key}")
     raise MessageInvalid(f"its {key} is not 1 to {NAME_LIMIT} printable characters: {value!r:.100}")
-
-
-def _is_name(value: object) -> TypeGuard[str]:
-    """Whether it is text that can be a name: what is not printable (half a surrogate pair) breaks logs and stores."""
-    return isinstance(value, str) and 0 < len(value) <= NAME_LIMIT and value.isprintable()
 
 
 def _python_only(lang: object) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from typing import TYPE_CHECKING, Any
 
 from ..application import Envelope, TaskOptions
@@ -29,6 +30,7 @@ from .canvas import Dispatch
 from .chords import fail_signature, pass_on, return_part
 from .context import Outgoing, Request
 from .followups import NOTHING, Followups, read_followups
+from .forked import end_fork
 from .message import short_repr
 from .meta import FAILURE, RETRY, REVOKED, STARTED, SUCCESS, exception_record, plain, record
 from .storing import begin_chords, chord_store, composed, send_all, send_calls, store_state, write
@@ -90,7 +92,12 @@ class TaskJob(Job):
         self._called = True
         if self.is_async:
             return self._task.run_async(self._request)
-        return self._task.run(self._request)
+        pid = os.getpid()
+        try:
+            return self._task.run(self._request)
+        finally:
+            if os.getpid() != pid:
+                end_fork(self.task, sys.exception())
 
     def finish(self, ending: object) -> Outcome:
         """See `Job.finish`. Never raises an `Exception`."""

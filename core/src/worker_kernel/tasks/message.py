@@ -15,6 +15,7 @@ import attrs
 from kombu import serialization
 
 from ..suggestions import did_you_mean
+from .naming import NAME_LIMIT, is_name
 
 REPR_LIMIT = 1024
 """Most characters of a ``repr`` that goes into a message or a log line."""
@@ -165,6 +166,9 @@ class Invocation:
         if soft is not None and hard is not None and soft > hard:
             raise ValueError(f"soft_time_limit ({soft} s) must not be above time_limit ({hard} s)")
         task_id = options.get("task_id") or str(uuid.uuid4())
+        for what, name in (("name", task), ("id", task_id)):
+            if not is_name(name):  # no worker would take it
+                raise ValueError(f"a task's {what} is 1 to {NAME_LIMIT} printable characters, not {name!r:.100}")
         return cls(
             task=task,
             id=task_id,

@@ -1,4 +1,4 @@
-"""Names: what a task is called in messages, and by which name another process finds an application."""
+"""Names: what a task is, and may be, called in messages, and by which name another process finds an application."""
 
 from __future__ import annotations
 
@@ -6,8 +6,12 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
+from typing import TypeGuard
 
 from .. import suggestions
+
+NAME_LIMIT = 512
+"""Characters of an id or a task's name."""
 
 
 def task_name(module: str, function: str, app_name: str | None) -> str:
@@ -18,6 +22,11 @@ def task_name(module: str, function: str, app_name: str | None) -> str:
     the file's; in a shell the app's name.
     """
     return f"{_main_name(app_name) if module == '__main__' else module}.{function}"
+
+
+def is_name(value: object) -> TypeGuard[str]:
+    """Whether it is text that can be a name: what is not printable (half a surrogate pair) breaks logs and stores."""
+    return isinstance(value, str) and 0 < len(value) <= NAME_LIMIT and value.isprintable()
 
 
 def find_origin(app: object, first: str) -> str | None:
