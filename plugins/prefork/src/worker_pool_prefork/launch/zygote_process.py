@@ -101,7 +101,10 @@ def _serve(control: socket.socket, equipment: Equipment) -> None:
                 ended = collect(pid)
                 _tell(control, [EXITED, number, ended.status, ended.peak])
                 continue
-            request, ends, _, _ = socket.recv_fds(control, REQUEST, 3)
+            try:
+                request, ends, _, _ = socket.recv_fds(control, REQUEST, 3)
+            except ConnectionResetError:  # the worker has left without reading what it was told last
+                request, ends = b"", []
             if not request:
                 _end(children)
             number = int.from_bytes(request, "big")
