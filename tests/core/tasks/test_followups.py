@@ -228,6 +228,15 @@ def test_a_retry_may_change_the_call(lab: Lab) -> None:
     assert body(lab.envelope(f"{lab.queue}-slow"))[0] == [2]
 
 
+def test_a_retry_whose_time_has_passed_is_for_now(lab: Lab) -> None:
+    lab.task(lambda self: self.retry(countdown=-5), bind=True, name="late").delay()
+    assert lab.run().kind is OutcomeKind.RETRIED
+    second = lab.envelope()
+    assert second.retries == 1
+    assert second.eta is not None
+    assert second.eta.timestamp() == lab.clock.now
+
+
 def test_a_retry_called_directly_raises_the_exception(lab: Lab) -> None:
     with pytest.raises(LookupError):
         again(lab.app)(1)

@@ -236,7 +236,8 @@ class Task(Generic[P, R]):
             exc: why; raised itself when there have been too many retries.
             throw: False returns the `Retry` instead of raising it.
             eta: when to run again.
-            countdown: seconds until it may run again; None: ``default_retry_delay``.
+            countdown: seconds until it may run again; less than 0: at once, as with Celery; None:
+                ``default_retry_delay``.
             max_retries: instead of the task's own; None: the task's own.
             **options: what to change in the call, see `CallOptions`.
 
@@ -253,6 +254,8 @@ class Task(Generic[P, R]):
             self._too_many(request, exc)
         if eta is None and countdown is None:
             countdown = self.declaration.default_retry_delay
+        elif isinstance(countdown, (int, float)) and countdown < 0:  # a deadline that has passed meanwhile
+            countdown = 0
         call = cast("SendOptions", {**self._call_again(request), "eta": eta, "countdown": countdown, **options})
         invocation: Invocation = self.app.plan(
             self.name,
