@@ -98,11 +98,16 @@ def plot(results: Results, folder: Path) -> None:
 
 
 @main.command()
-@click.argument("file", metavar="RESULTS.json", type=click.Path(path_type=Path, exists=True))
+@click.argument(
+    "files", metavar="RESULTS.json...", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True)
+)
 @click.option("--page", type=click.Path(path_type=Path), default=Path("docs/performance.md"), show_default=True)
-def document(file: Path, page: Path) -> None:
-    """Write the page on performance from a run."""
-    page.write_text(written(Results.read(file)), encoding="utf-8")
+def document(files: tuple[Path, ...], page: Path) -> None:
+    """Write the page on performance from a run, or from several that had different cases."""
+    results, *others = map(Results.read, files)
+    for other in others:
+        results.join(other)
+    page.write_text(written(results), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -41,6 +41,7 @@ class Results:
     """Everything of one run. Keys are only added, within a schema."""
 
     command: str
+    """How to repeat it; one in each line, where runs were joined."""
     date: str
     machine: dict[str, str]
     servers: list[str] = attrs.field(factory=list)
@@ -48,6 +49,15 @@ class Results:
     load: list[float] = attrs.field(factory=list)
     """The machine's load average after each case."""
     cases: dict[str, dict[str, Entry]] = attrs.field(factory=dict)
+
+    def join(self, other: Results) -> None:
+        """Add the cases of another run, on the same machine, that this one has not got."""
+        self.command += f"\n{other.command}"
+        self.date = max(self.date, other.date)
+        self.servers = sorted({*self.servers, *other.servers})
+        self.versions = {**other.versions, **self.versions}
+        self.load += other.load
+        self.cases = {**other.cases, **self.cases}
 
     def write(self, path: Path) -> None:
         path.write_text(json.dumps({"schema": SCHEMA, **attrs.asdict(self)}, indent=1) + "\n", encoding="utf-8")

@@ -145,3 +145,16 @@ def test_the_page_has_every_case_even_those_that_a_run_left_out() -> None:
     for case in ALL.values():
         assert f"\n## {case.title}\n" in page
     assert page.count("not part of this run") == len(ALL) - 1
+
+
+def test_the_page_of_several_runs_has_the_cases_and_the_commands_of_each() -> None:
+    joined, other = (
+        results(noop_redis=RACE),
+        results(noop_redis={}, latency={"ours prefork": entry("ours", "prefork", 3)}),
+    )
+    other.command = "another"
+    joined.join(other)
+    page = document(joined)
+    assert "with `bench` and `another`" in page
+    assert page.count("not part of this run") == len(ALL) - 2
+    assert "snake 2x8" in page, "the first one's entries stay"
