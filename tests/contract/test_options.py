@@ -138,8 +138,8 @@ NOT_OF_A_POOL = {
 
 
 FILLED_IN = {
-    "app", "boot", "child_exit", "child_init", "clock", "hosted", "listener", "max_restarts", "node_name", "options",
-    "semaphore", "slot_end", "slot_start", "threaded", "upkeep",
+    "ahead", "app", "boot", "child_exit", "child_init", "clock", "hosted", "listener", "max_restarts", "node_name",
+    "options", "semaphore", "slot_end", "slot_start", "threaded", "upkeep",
 }  # fmt: skip
 """Fields of the configuration that the worker fills in by itself."""
 CONTRADICTIONS = {("prefork --processes 2", "resize"): "prefork has one slot in each process"}

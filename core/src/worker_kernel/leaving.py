@@ -5,16 +5,19 @@ Imported before anything is patched: the thread and the lock are the operating s
 
 from __future__ import annotations
 
+import _thread
 import atexit
 import os
 import sys
 import threading
-from _thread import LockType, allocate_lock, start_new_thread
 from contextlib import suppress
+from types import SimpleNamespace
 from typing import NoReturn
 
 GRACE = 2.0
 """Seconds that threads of the application have to end in."""
+_SYSTEMS = SimpleNamespace(lock=_thread.allocate_lock, start=_thread.start_new_thread)
+"""The operating system's, as they are before a patch; not names of the module, which a patch would miss there."""
 
 
 def leave(code: int) -> NoReturn:
@@ -26,14 +29,14 @@ def leave(code: int) -> NoReturn:
     main = threading.main_thread()
     left = [thread.name for thread in threading.enumerate() if thread is not main and not thread.daemon]
     if left:
-        joined = allocate_lock()
+        joined = _SYSTEMS.lock()
         joined.acquire()
         atexit.register(joined.release)  # the last to be registered is the first to be called: no thread is left then
-        start_new_thread(_watch, (joined, code, left))
+        _SYSTEMS.start(_watch, (joined, code, left))
     sys.exit(code)
 
 
-def _watch(joined: LockType, code: int, left: list[str]) -> None:
+def _watch(joined: _thread.LockType, code: int, left: list[str]) -> None:
     if joined.acquire(timeout=GRACE):
         return
     with suppress(OSError, ValueError):  # a closed stream, a pipe that nobody reads

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -103,16 +104,17 @@ def test_a_script_that_the_server_has_forgotten_is_sent_again(
 
 
 def test_nothing_is_told_of_keys_that_were_not_watched(connect: Call, server: Any) -> None:
+    queue = uuid.uuid4().hex  # a key is watched in all databases at once, other tests' as well
     transport = connect().transport
     link = Link(transport.pool)
     link.watch()
     assert link.watches
-    transport.queues.fetch(link, [("q", "q")], width=1, limit=1, watching=True)
+    transport.queues.fetch(link, [(queue, queue)], width=1, limit=1, watching=True)
     server.set("other", 1)
     for key in ("unacked", "wk:1:attempts", "wk:1:holders"):
         server.hset(key, "x", "y")
     assert not link.drain()
-    server.lpush("q", "{")
+    server.lpush(queue, "{")
     deadline = time.monotonic() + 10
     while not link.drain():
         assert time.monotonic() < deadline
