@@ -131,10 +131,10 @@ def test_a_sentinel_leads_to_the_master(own: Any, tmp_path: Path, until: Call, r
         with redis.Redis(port=port) as client:
             until(lambda: "sentinel" in server_of(client), "the sentinel to answer")
         url = f"sentinel://127.0.0.1:{port}/2?master_name=mymaster"
-        with kombu.Connection(f"wk-{url}") as connection:
+        with kombu.Connection(f"wk-{url}") as connection, connection.clone() as sending:
             receiver = receive(connection)
             receiver.drain()
-            threading.Timer(0.2, send, (connection.clone(), 1)).start()
+            threading.Timer(0.2, send, (sending, 1)).start()
             assert receiver.drain(4.0) == [1]
             store = RedisResultStore(url)
             assert receiver.messages[0].fence.authority == store.address.authority
