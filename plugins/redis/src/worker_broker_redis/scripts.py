@@ -85,7 +85,7 @@ local function take(position, raw)
 end
 
 -- As kombu orders them: by priority, and within one each queue in its turn, until it is empty.
-local first = 2
+local first, looked_at, empty = 2, {}, {}
 while first <= #KEYS and #taken < limit do
   local live = {}
   for position = first, first + width - 1 do
@@ -96,6 +96,7 @@ while first <= #KEYS and #taken < limit do
     for _, position in ipairs(live) do
       if #taken < limit and #damaged < 100 then
         local raw = redis.call('RPOP', KEYS[position])
+        looked_at[position], empty[position] = true, not raw
         if raw then
           left[#left + 1] = position
           take(position, raw)
@@ -115,10 +116,34 @@ if #taken > 0 then
   redis.call('SET', owner, ARGV[1], 'PX', math.ceil(lease * 1000))
   redis.call('SADD', owners, ARGV[1])
 end
-local waiting = 0
-for position = 2, #KEYS do
-  waiting = waiting + redis.call('LLEN', KEYS[position])
+-- Most lists, those of the other priorities, are empty: they are asked about with one command for many.
+local waiting, others = 0, {}
+local function count(positions)
+  for _, position in ipairs(positions) do
+    waiting = waiting + redis.call('LLEN', KEYS[position])
+  end
 end
+local function look_at_others()
+  local keys = {}
+  for number, position in ipairs(others) do
+    keys[number] = KEYS[position]
+  end
+  if #keys > 0 and redis.call('EXISTS', unpack(keys)) > 0 then
+    count(others)
+  end
+  others = {}
+end
+for position = 2, #KEYS do
+  if not looked_at[position] then
+    others[#others + 1] = position
+    if #others == 1000 then
+      look_at_others()
+    end
+  elseif not empty[position] then
+    count({position})
+  end
+end
+look_at_others()
 local soonest = redis.call('ZRANGE', delayed, 0, 0, 'WITHSCORES')[2]
 return {taken, waiting, soonest and tostring(soonest - now) or '', damaged}
 """
