@@ -106,10 +106,11 @@ def about(results: Results) -> list[str]:
     machine = results.machine
     rounds = {len(one.rounds) for entries in results.cases.values() for one in entries.values() if one.rounds}
     load = ", ".join(f"{one:g}" for one in results.load)
-    how = " and ".join(f"`{command}`" for command in results.command.splitlines())
     where = f"{machine['cores']} cores of {machine['cpu']}, Linux {machine['kernel']}, {', '.join(results.servers)}"
     lines = [
-        f"Measured on {results.date} with {how}, on {where}. Load average after each case: {load}.",
+        f"Measured on {results.date} on {where}. Load average after each case: {load}.",
+        "",
+        *(f"- `{command}`" for command in results.command.splitlines()),
         "",
         *busy(results),
         f"Figures are medians over {span(rounds)}, in which all took turns. Versions:",

@@ -155,6 +155,6 @@ def test_the_page_of_several_runs_has_the_cases_and_the_commands_of_each() -> No
     other.command = "another"
     joined.join(other)
     page = document(joined)
-    assert "with `bench` and `another`" in page
+    assert "\n- `bench`\n- `another`\n" in page
     assert page.count("not part of this run") == len(ALL) - 2
     assert "snake 2x8" in page, "the first one's entries stay"
