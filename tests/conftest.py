@@ -155,7 +155,7 @@ def no_tracing_while_an_exception_waits(
     threading.settrace(before[1])
 
 
-ONCE_MORE = ("redis", "rabbitmq", "packaging", "examples")
+ONCE_MORE = ("redis", "packaging", "docs", "examples", "interop")
 """Folders of tests whose processes run once more what others' run: these are not measured, which saves a third."""
 
 
