@@ -29,10 +29,16 @@ class Alone:
         assert self.process.stdout is not None
         self.process.stdin.write(f"{line}\n")
         self.process.stdin.flush()
-        return "" if line == "restart" else str(ast.literal_eval(self.process.stdout.readline()))
+        if line == "restart":
+            return ""
+        told = self.process.stdout.readline()
+        assert told, "it has ended"
+        return str(ast.literal_eval(told)) if told.strip() else ""
 
     def look(self) -> Any:
-        return json.loads(self.say("look"))
+        while not (told := self.say("look")):
+            pass  # that job was lost with its child
+        return json.loads(told)
 
     def end(self) -> int:
         self.process.communicate(timeout=30)
