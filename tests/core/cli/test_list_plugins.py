@@ -233,7 +233,7 @@ def test_the_text_says_what_a_probe_told(installed: list[Found], monkeypatch: py
 
 
 def test_the_limit_of_a_probe_is_more_than_nothing(installed: list[Found]) -> None:
-    run("--probe", "--probe-limit", "0", code=2)
+    assert "--probe-limit" in run("--probe", "--probe-limit", "0", code=2).output
 
 
 def test_the_object_is_a_click_command() -> None:

@@ -122,7 +122,8 @@ def test_broadcasts_are_heard_on_the_loop(connect: Call, hub: Any) -> None:
     consumer.consume()
     hub.run_once()
     connect().Producer().publish({"n": 1}, exchange=news, declare=[news])
-    worker.run(lambda: heard == [{"n": 1}])
+    worker.run(lambda: heard)
+    assert heard == [{"n": 1}]
 
 
 def test_a_connection_that_leaves_the_loop_is_drained_by_hand(connect: Call, send: Call, hub: Any) -> None:

@@ -118,18 +118,15 @@ if #taken > 0 then
 end
 -- Most lists, those of the other priorities, are empty: they are asked about with one command for many.
 local waiting, others = 0, {}
-local function count(positions)
-  for _, position in ipairs(positions) do
-    waiting = waiting + redis.call('LLEN', KEYS[position])
-  end
-end
 local function look_at_others()
   local keys = {}
   for number, position in ipairs(others) do
     keys[number] = KEYS[position]
   end
   if #keys > 0 and redis.call('EXISTS', unpack(keys)) > 0 then
-    count(others)
+    for _, key in ipairs(keys) do
+      waiting = waiting + redis.call('LLEN', key)
+    end
   end
   others = {}
 end
@@ -140,7 +137,7 @@ for position = 2, #KEYS do
       look_at_others()
     end
   elseif not empty[position] then
-    count({position})
+    waiting = waiting + redis.call('LLEN', KEYS[position])
   end
 end
 look_at_others()
