@@ -88,7 +88,7 @@ def test_a_number_that_was_given_stays_and_one_for_each_slot_follows_the_slots()
         slots.resize(4)
         buffer.resize()
         buffer.look()
-    assert [buffer.size for buffer in (fixed, each, by_pace)] == [5, 12, 4 * DEEPEST]
+    assert [buffer.size for buffer in (fixed, each, by_pace)] == [5, 12, min(4 * DEEPEST, MOST)]
     assert [buffer.adaptive for buffer in (fixed, each, by_pace)] == [False, False, True]
     slots.resize(10_000)
     by_pace.resize()
