@@ -13,6 +13,8 @@ HOMES = {
     "TaskOptions": ".application",
     "AutoscalePolicy": ".autoscaling",
     "Load": ".autoscaling",
+    "BATCH": ".batches",
+    "batch_of": ".batches",
     "Blueprint": ".blueprint",
     "BlueprintName": ".bootsteps",
     "Step": ".bootsteps",

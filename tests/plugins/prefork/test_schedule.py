@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from tests.plugins.prefork.small_application import SmallJob
 from tests.plugins.prefork.stand_ins import Play, play
 
+from worker_kernel.batches import BATCH, LARGEST_BATCH, SMALL, WORTH
 from worker_pool_prefork.entry import Entry
 from worker_pool_prefork.frames import Word
-from worker_pool_prefork.schedule import BATCH, LARGEST_BATCH, PATIENCE, SMALL, WORTH, Costs, Schedule
+from worker_pool_prefork.schedule import PATIENCE, Costs, Schedule
 
 
 def entry(number: int, *, is_report: bool = False) -> Entry:

@@ -33,8 +33,8 @@ from .places import describe_place, name_process
 
 log = logging.getLogger("worker_pool_prefork")
 
-FLUSH_AT = 2400
-"""Bytes of news after which the worker is told, though more jobs wait here: some thirty ends, so that it can send the
+FLUSH_AT = 4800
+"""Bytes of news after which the worker is told, though more jobs wait here: some sixty ends, so that it can send the
 next jobs before there are none left."""
 LOOK_EVERY = 0.25
 """Seconds between two looks at where a task's code is."""

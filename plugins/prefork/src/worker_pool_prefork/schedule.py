@@ -5,17 +5,11 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable
 
+from worker_kernel import BATCH, batch_of
+
 from .entry import Entry
 from .host import Host
 
-SMALL = 0.005
-"""Seconds: tasks that take less on average are sent several at a time."""
-BATCH = 32
-"""Jobs that a child of one slot may have at a time, the one that runs included."""
-LARGEST_BATCH = 128
-"""The same where they are tiny: enough to go on with while the worker waits for its broker."""
-WORTH = 0.01
-"""Seconds that the jobs of a child may take together, for there to be more than `BATCH` of them."""
 PATIENCE = 0.02
 """Seconds that the first job of a child may run before what waits behind it is asked back for one that gets on."""
 _SAMPLES = 3
@@ -38,14 +32,7 @@ class Costs:
     def batch(self, task: str) -> int:
         """Return how many jobs of a task a child may have at a time: one, unless the task is known to be small."""
         runs, average = self._known.get(task, (0, 0.0))
-        return _batch_of(average) if runs >= _SAMPLES else 1
-
-
-def _batch_of(seconds: float) -> int:
-    """Return how many jobs that take so long each a child may have at a time."""
-    if seconds >= SMALL:
-        return 1
-    return max(BATCH, min(LARGEST_BATCH, int(WORTH / seconds) if seconds > 0 else LARGEST_BATCH))
+        return batch_of(average) if runs >= _SAMPLES else 1
 
 
 def _load(host: Host) -> float:
@@ -69,7 +56,7 @@ class Schedule:
 
     def backlog(self, runtime: float) -> int:
         """Return how many jobs more than one are welcome for each child, where a run takes so many seconds."""
-        return self._at_a_time(_batch_of(runtime)) - 1
+        return self._at_a_time(batch_of(runtime)) - 1
 
     def _at_a_time(self, batch: int) -> int:
         """Return how many jobs a child may have of a task of which so many are a batch."""
