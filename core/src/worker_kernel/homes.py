@@ -61,6 +61,7 @@ HOMES = {
     "StepCycle": ".errors",
     "StepFailed": ".errors",
     "StoreUnavailable": ".errors",
+    "StoreUnknown": ".errors",
     "TaskError": ".errors",
     "TaskNotRegistered": ".errors",
     "TaskRevoked": ".errors",
