@@ -95,6 +95,15 @@ def test_a_number_that_was_given_stays_and_one_for_each_slot_follows_the_slots()
     assert by_pace.size == MOST
 
 
+@pytest.mark.parametrize(("runs", "window"), [(1, 2), (5, 2 + 2 * 4)])
+def test_for_a_child_that_is_replaced_soon_no_more_is_held_than_it_runs(
+    office: Any, message: Any, runs: int, window: int
+) -> None:
+    o = office(slots=2, **ADAPTIVE, worker_max_tasks_per_child=runs)
+    run(o, message, 0.0001)
+    assert o.desk.flow.window == window
+
+
 @pytest.mark.parametrize(
     ("asked", "window"),
     [
