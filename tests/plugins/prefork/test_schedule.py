@@ -12,7 +12,7 @@ from tests.plugins.prefork.stand_ins import Play, play
 
 from worker_pool_prefork.entry import Entry
 from worker_pool_prefork.frames import Word
-from worker_pool_prefork.schedule import BATCH, PATIENCE, SMALL, Costs, Schedule
+from worker_pool_prefork.schedule import AHEAD, BATCH, PATIENCE, SMALL, Costs, Schedule, fitting
 
 
 def entry(number: int, *, is_report: bool = False) -> Entry:
@@ -44,13 +44,36 @@ def test_a_task_is_small_once_three_runs_were_short_on_average() -> None:
     costs = Costs()
     for _ in range(2):
         costs.learn("task", 0.001)
-    assert not costs.small("task")
+    assert costs.fitting("task") == 1
     costs.learn("task", 0.001)
-    assert costs.small("task")
-    assert not costs.small("another")
+    assert costs.fitting("task") == BATCH
+    assert costs.fitting("another") == 1
     for _ in range(20):
         costs.learn("task", 2 * SMALL)
-    assert not costs.small("task"), "it has grown since"
+    assert costs.fitting("task") == 1, "it has grown since"
+
+
+@given(seconds=st.floats(0.0, 1.0))
+def test_what_a_child_has_takes_it_no_longer_than_that(seconds: float) -> None:
+    assert 1 <= fitting(seconds) <= BATCH
+    assert fitting(seconds) == 1 or fitting(seconds) * seconds <= AHEAD
+
+
+def test_a_child_has_as_many_jobs_of_a_few_milliseconds_as_take_it_a_moment(played: Play) -> None:
+    scene = played(1, strategy="adaptive")
+    scene.submit(30)
+    (child,) = scene.children
+    for number in (1, 2, 3):
+        child.finish(number, seconds=AHEAD / 10.5)
+        scene.turn()
+    assert child.batches[-1] == list(range(4, 14))
+    for number in range(4, 8):
+        child.finish(number, seconds=AHEAD / 10.5)
+        scene.turn()
+    assert child.batches[-1][-1] == 13, "it has enough to go on"
+    child.finish(8, seconds=AHEAD / 10.5)
+    scene.turn()
+    assert child.batches[-1] == list(range(14, 19)), "more come before it has run dry"
 
 
 def test_fair_gives_a_job_to_each_free_slot_and_none_beyond(played: Play) -> None:
@@ -181,7 +204,22 @@ def test_no_job_is_lost_or_given_twice_and_no_child_has_more_than_it_may(
 )
 def test_a_child_likes_a_frame_full_of_small_jobs(strategy: str, small: int, large: int) -> None:
     schedule = Schedule(strategy)
-    assert (schedule.backlog(SMALL / 2), schedule.backlog(SMALL)) == (small, large)
+    assert (schedule.backlog(AHEAD / BATCH), schedule.backlog(SMALL)) == (small, large)
+
+
+def test_a_job_whose_end_is_not_told_yet_is_not_taken_for_a_long_one(played: Play) -> None:
+    scene = played(2, strategy="fast")
+    scene.submit(8)
+    child, idle = scene.children
+    for number in list(idle.jobs):
+        idle.finish(number)
+    scene.turn(PATIENCE - 0.001)
+    _, second, *others = child.jobs
+    child.page.begin(second, scene.clock.monotonic())
+    scene.turn(2 * PATIENCE / 3)
+    assert child.told == []
+    scene.turn(PATIENCE)
+    assert child.told == [[Word.TAKE_BACK, [child.jobs[0], *others]]], "behind the one that runs now"
 
 
 def test_what_waits_behind_a_long_job_is_asked_back_also_while_others_are_busy_with_short_ones(played: Play) -> None:

@@ -8,10 +8,12 @@ from collections.abc import Callable, Iterable
 from .entry import Entry
 from .host import Host
 
-SMALL = 0.005
+SMALL = 0.01
 """Seconds: tasks that take less on average are sent several at a time."""
 BATCH = 32
-"""Jobs that a child of one slot may have at a time, the one that runs included."""
+"""Jobs that a child of one slot may have at a time at the most, the one that runs included."""
+AHEAD = 0.06
+"""Seconds that all of these may take, going by the average."""
 PATIENCE = 0.02
 """Seconds that the first job of a child may run before what waits behind it is asked back for one that gets on."""
 _SAMPLES = 3
@@ -31,10 +33,15 @@ class Costs:
         runs, average = self._known.get(task, (0, seconds))
         self._known[task] = (runs + 1, average + _WEIGHT * (seconds - average))
 
-    def small(self, task: str) -> bool:
-        """Whether a task is known to be small."""
+    def fitting(self, task: str) -> int:
+        """How many jobs of a task a child may have at a time: one, unless it is known to be small."""
         runs, average = self._known.get(task, (0, 0.0))
-        return runs >= _SAMPLES and average < SMALL
+        return fitting(average) if runs >= _SAMPLES else 1
+
+
+def fitting(average: float) -> int:
+    """How many jobs that take so many seconds a child may have at a time (>= 1)."""
+    return int(AHEAD / max(average, AHEAD / BATCH)) if average < SMALL else 1
 
 
 def _load(host: Host) -> float:
@@ -45,7 +52,8 @@ class Schedule:
     """The jobs that wait, and the rule by which they are given out: first in, first out, reports ahead of runs.
 
     *fair*: a job goes where a slot is free. *fast*: a child of one slot may have up to `BATCH` jobs, in frames of as
-    many. *adaptive*: fast for tasks that are known to be small, else fair. A child with several slots is always fair.
+    many. *adaptive*: as many as take it `AHEAD` seconds, of tasks that are known to be small, else fair. A child with
+    several slots is always fair.
     """
 
     def __init__(self, strategy: str) -> None:
@@ -57,7 +65,9 @@ class Schedule:
 
     def backlog(self, runtime: float) -> int:
         """Return how many jobs more than one are welcome for each child, where a run takes so many seconds."""
-        return BATCH - 1 if self.strategy == "fast" or (self.strategy == "adaptive" and runtime < SMALL) else 0
+        if self.strategy == "adaptive":
+            return fitting(runtime) - 1
+        return BATCH - 1 if self.strategy == "fast" else 0
 
     def put(self, entry: Entry) -> None:
         """A job comes in."""
@@ -104,21 +114,27 @@ class Schedule:
         if allowed <= 0 or not self.waiting:
             return []
         share = -(-len(self.waiting) // takers)
-        if host.slots > 1 or not self._is_small(self.waiting[0]):
+        fits = self._fitting(self.waiting[0])
+        if host.slots > 1 or fits == 1:
             room = min(host.room, allowed, 1 if host.slots == 1 else share)
             return [self.waiting.popleft() for _ in range(min(room, len(self.waiting)))] if room > 0 else []
-        if host.long_job in host.entries or not all(self._is_small(entry) for entry in host.entries.values()):
+        fits = min((self._fitting(entry) for entry in host.entries.values()), default=fits)
+        if host.long_job in host.entries or len(host.entries) > fits // 2:
             return []
-        most = min(BATCH - len(host.entries), allowed, share)
+        most = min(allowed, share)
         batch: list[Entry] = []
-        while len(batch) < most and self.waiting and self._is_small(self.waiting[0]):
+        while len(batch) < most and self.waiting:
+            fits = min(fits, self._fitting(self.waiting[0]))
+            if len(host.entries) + len(batch) >= fits:
+                break
             batch.append(self.waiting.popleft())
         return batch
 
-    def _is_small(self, entry: Entry) -> bool:
-        if self.strategy == "fast":
-            return True
-        return self.strategy == "adaptive" and self.costs.small(entry.job.task)
+    def _fitting(self, entry: Entry) -> int:
+        """How many such jobs a child of one slot may have at a time."""
+        if self.strategy == "adaptive":
+            return self.costs.fitting(entry.job.task)
+        return BATCH if self.strategy == "fast" else 1
 
     def overdue(self, hosts: list[Host], now: float) -> tuple[Host | None, float]:
         """Find a child whose first job runs long while others wait behind it, and some other child gets on.
@@ -145,8 +161,11 @@ class Schedule:
 
 
 def _runs(host: Host, now: float) -> float:
-    """How many seconds the first job of a child has run; 0: it has none."""
+    """How many seconds the current job of a child has run; 0: it has none. Ends that it has not told yet count."""
     if not host.entries:
         return 0.0
     first = next(iter(host.entries.values()))
-    return now - (first.started or first.since)
+    began = first.started or first.since
+    if host.page.current not in (0, first.number):
+        began = max(began, host.page.started)
+    return now - began
