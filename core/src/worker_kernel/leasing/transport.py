@@ -44,7 +44,6 @@ class LeasingTransport(virtual.Transport, ABC):  # type: ignore[misc]  # kombu i
     def __init__(self, client: Any, **kwargs: Any) -> None:
         super().__init__(client, **kwargs)
         self._settled: list[Any] = []
-        self._worth_a_flush = 1  # as it was when the first of these was settled
         self._flush_by = 0.0  # monotonic; when what was settled is flushed at the latest
         self._inbox: deque[tuple[Any, Any]] = deque()
         self._more = True  # whether a fetch might bring something
@@ -73,10 +72,6 @@ class LeasingTransport(virtual.Transport, ABC):  # type: ignore[misc]  # kombu i
         """Wait until there may be something to do, at most `timeout` seconds."""
 
     @abstractmethod
-    def _nudge(self) -> None:
-        """End a wait of the hub's."""
-
-    @abstractmethod
     def _forget_after_fork(self) -> None:
         """Give up descriptors that are the parent's."""
 
@@ -97,7 +92,11 @@ class LeasingTransport(virtual.Transport, ABC):  # type: ignore[misc]  # kombu i
         self._take_turn()
         self._settle_up()  # what was settled during the delivery must not wait for the next event
         if self._inbox or (self._more and self._room()):
-            self._nudge()
+            self._hub.call_soon(self._end_wait)
+
+    @staticmethod
+    def _end_wait() -> None:
+        """For a timer that ends the hub's wait, or a call that prevents it: what there is to do is done in the tick."""
 
     def _leave_hub(self, loop: Any) -> None:
         self._hub = None
@@ -107,15 +106,15 @@ class LeasingTransport(virtual.Transport, ABC):  # type: ignore[misc]  # kombu i
                 timer.cancel()
         self._timers, self._due_timer, self._flush_timer = [], None, None
 
-    def _look_in(self, delay: float, wake: Any) -> None:
-        """Look again after `delay` seconds although nobody woke us; `wake` ends the wait of the hub."""
+    def _look_in(self, delay: float) -> None:
+        """Look again after `delay` seconds although nobody woke us."""
         self._next_look = time.monotonic() + delay
         if self._hub is not None:
             if self._due_timer is not None:
                 self._due_timer.cancel()
                 self._due_timer = None
             if delay < self.SAFETY_NET:
-                self._due_timer = self._hub.call_later(delay, wake)
+                self._due_timer = self._hub.call_later(delay, self._end_wait)
 
     # -- driven by drain_events -------------------------------------------------------------------------------------
 
@@ -141,21 +140,17 @@ class LeasingTransport(virtual.Transport, ABC):  # type: ignore[misc]  # kombu i
     # -- one turn ---------------------------------------------------------------------------------------------------
 
     def expect_more(self) -> None:
-        """Note that a fetch might bring something."""
+        """Note that a fetch might bring something: the next turn looks, which comes before the next wait."""
         self._more = True
-        self._nudge()
 
     def settle_later(self, delivery: Delivery) -> None:
-        """Have the next `flush` remove a message for good."""
+        """Have the next `flush` remove a message for good. The next turn flushes, or the wait before it is short."""
         self._settled.append(delivery)
         if len(self._settled) == 1:
-            self._worth_a_flush = min(self._patience(), self.BATCH)
-            if self._worth_a_flush > 1:
+            if self._patience() > 1:
                 self._flush_by = time.monotonic() + self.TOGETHER
                 if self._hub is not None:
-                    self._flush_timer = self._hub.call_later(self.TOGETHER, self._nudge)
-        if len(self._settled) == self._worth_a_flush:
-            self._nudge()  # the hub may be past this tick's flush
+                    self._flush_timer = self._hub.call_later(self.TOGETHER, self._end_wait)
 
     def _settle_up(self) -> None:
         """Flush, unless what was settled may wait for more."""

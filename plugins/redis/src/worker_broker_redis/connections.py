@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from typing import TYPE_CHECKING, Any
 
 import redis
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 LOST = (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError, OSError)
 """What says that a connection is gone."""
 _CHUNK = 1 << 16
+_IDLE = 1.0
+"""Seconds without a call after which a connection may have been closed by the server, as far as is known."""
 
 
 def pool(address: Address, *, retry: Any = None, client_name: str | None = None) -> Any:
@@ -82,6 +85,7 @@ class Exclusive:
         self._pool = source
         self._connection = source.get_connection()
         self._pid = os.getpid()
+        self._called = time.monotonic()
 
     def call(self, *commands: tuple[Any, ...]) -> list[Any]:
         """Send commands in one go and return their replies, errors of the server among them, unraised.
@@ -90,6 +94,7 @@ class Exclusive:
             redis.ConnectionError: the connection is lost, now or before.
         """
         self._check()
+        self._called = time.monotonic()
         self._connection.send_packed_command(self._connection.pack_commands(commands), check_health=False)
         replies = []
         for _ in commands:
@@ -98,6 +103,17 @@ class Exclusive:
             except redis.exceptions.ResponseError as error:
                 replies.append(error)
         return replies
+
+    def is_lost(self) -> bool:
+        """Whether it is known to be lost; after a while without a call it is looked at for that."""
+        if self._pid != os.getpid() or self._connection._sock is None:  # noqa: SLF001  # redis-py offers no other way
+            return True
+        if time.monotonic() - self._called < _IDLE:
+            return False
+        try:
+            return bool(self._connection.can_read(timeout=0))  # nothing is to come: what does is the end
+        except LOST:
+            return True
 
     def tell(self, *command: Any) -> None:
         """Send a command and wait for nothing: its reply is for `drain`.
@@ -158,6 +174,11 @@ class Exclusive:
     def close(self) -> None:
         """Disconnect. Idempotent; in a forked child the parent's connection stays."""
         self._connection.disconnect()
+
+    def give_back(self) -> None:
+        """Disconnect, and let the pool have it for other uses."""
+        self._connection.disconnect()
+        self._pool.release(self._connection)
 
     def _check(self) -> None:
         if self._pid != os.getpid() or self._connection._sock is None:  # noqa: SLF001  # redis-py offers no other way

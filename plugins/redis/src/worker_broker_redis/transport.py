@@ -15,7 +15,7 @@ from worker_kernel import LeasingTransport
 
 from .address import Address
 from .channel import Poller, RedisChannel
-from .connections import LOST, disconnect, pool
+from .connections import LOST, Exclusive, disconnect, pool
 from .link import Link
 from .message import name
 from .queues import Batch, Move, Queues
@@ -23,7 +23,7 @@ from .restore import restore
 from .waker import Waker, wait
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from .queues import Delivery
 
@@ -93,12 +93,14 @@ class Transport(LeasingTransport):
         self.address = Address.of(client)
         """The server and the options."""
         self.pool = pool(self.address, client_name=client.transport_options.get("client_name"))
-        """Connections for what is not fetched: sending, declaring, broadcasts."""
+        """Connections for what is not fetched: declaring, broadcasts, and the one for sending."""
+        self._sender: Exclusive | None = None
         self._queues: Queues | None = None
         self._link: Link | None = None
         self._waker: Waker | None = None
         self._next_upkeep = 0.0  # monotonic; when to renew, and to look for what is abandoned
         self._watched: dict[int, Any] = {}
+        self._hears = True  # whether there may be broadcasts
 
     # -- connection -------------------------------------------------------------------------------------------------
 
@@ -138,7 +140,9 @@ class Transport(LeasingTransport):
             self._link.close()
         if self._waker is not None:
             self._waker.close()
-        self._link = self._waker = None
+        if self._sender is not None:
+            self._sender.close()
+        self._link = self._waker = self._sender = None
         disconnect(self.pool)
 
     def as_uri(self, uri: str, include_password: bool = False, mask: str = "**") -> str:
@@ -182,8 +186,8 @@ class Transport(LeasingTransport):
         loop.on_tick.add(self._on_tick)
         # A timer ends the loop's wait; what is to be done then is done in the tick, where errors belong to us.
         self._timers = [
-            loop.call_repeatedly(self.address.lease / self.RENEWALS, self._nudge),
-            loop.call_repeatedly(self.SAFETY_NET, self._nudge),
+            loop.call_repeatedly(self.address.lease / self.RENEWALS, self._end_wait),
+            loop.call_repeatedly(self.SAFETY_NET, self._end_wait),
         ]
         self._watch_descriptors()
         self.expect_more()
@@ -201,8 +205,22 @@ class Transport(LeasingTransport):
             self._hub.remove_reader(descriptor)
         for descriptor, owner in wanted.items():
             if self._watched.get(descriptor) is not owner:
-                self._hub.add_reader(descriptor, self._on_readable)
+                self._hub.add_reader(descriptor, self._callback(owner))
         self._watched = wanted
+
+    def _callback(self, owner: Any) -> Callable[[], object]:
+        if isinstance(owner, Waker):
+            return owner.drain
+        return self._on_told if owner is self._link else self._on_heard
+
+    def _on_told(self) -> None:
+        """A list has changed: fetch at once, not only when the loop comes round."""
+        if self._link is not None and self._link.drain():
+            self._more = True
+            self._on_tick()
+
+    def _on_heard(self) -> None:
+        self._hears = True
 
     def _on_readable(self) -> None:
         if self._waker is None:
@@ -215,6 +233,8 @@ class Transport(LeasingTransport):
         super()._on_tick()
         if self._hub is not None:
             self._watch_descriptors()
+            if self._hears:
+                self._hub.call_soon(self._end_wait)  # what was read of a descriptor may be more than one broadcast
 
     # -- driven by drain_events -------------------------------------------------------------------------------------
 
@@ -224,7 +244,9 @@ class Transport(LeasingTransport):
         Callable from any thread and from signal handlers; never blocks.
         """
         self._woken = True
-        self._nudge()
+        waker = self._waker
+        if waker is not None:
+            waker.wake()
 
     def _sleep(self, timeout: float | None) -> None:
         descriptors = self._descriptors()
@@ -276,6 +298,23 @@ class Transport(LeasingTransport):
         self.expect_more()  # our own changes are not told
         return late
 
+    def push(self, key: str, raw: str) -> None:
+        """Put an envelope into a list, to be taken after all others.
+
+        Raises:
+            redis.ConnectionError: the connection is lost; it may be there or not.
+            redis.ResponseError: the server refuses.
+        """
+        self._after_fork()
+        if self._sender is not None and self._sender.is_lost():
+            self._sender.give_back()
+            self._sender = None
+        if self._sender is None:
+            self._sender = Exclusive(self.pool)
+        (reply,) = self._sender.call(("LPUSH", key, raw))
+        if isinstance(reply, Exception):
+            raise reply
+
     def take_one(self, channel: RedisChannel, queue: str) -> tuple[Delivery, ...]:
         """Take one message of a queue, if there is one. See `Queues.fetch`."""
         self._after_fork()
@@ -301,8 +340,10 @@ class Transport(LeasingTransport):
             self._upkeep()
         if not self._inbox:
             self._exchange()
-        heard = [channel.hear() for channel in list(self.channels)]
-        return self._deliver_inbox() or any(heard)
+        delivered = self._deliver_inbox()
+        if self._hears or self._hub is None:
+            self._hears = any([channel.hear() for channel in list(self.channels)])
+        return delivered or self._hears
 
     def _upkeep(self) -> None:
         self._begin_upkeep()
@@ -358,15 +399,10 @@ class Transport(LeasingTransport):
     def _look_again(self, delay: float | None) -> None:
         longest = self.SAFETY_NET if self.link.watches else UNWATCHED
         delay = longest if delay is None else min(longest, max(delay, 0.0) + 0.001)
-        self._look_in(delay, self._nudge)
+        self._look_in(delay)
 
     def _consumes(self) -> bool:
         return any(channel.active_queues for channel in self.channels)
-
-    def _nudge(self) -> None:
-        waker = self._waker
-        if waker is not None:
-            waker.wake()
 
     def _descriptors(self) -> dict[int, Any]:
         """What can be read when there is news, by descriptor, with what it belongs to."""
@@ -384,7 +420,7 @@ class Transport(LeasingTransport):
         return found
 
     def _forget_after_fork(self) -> None:
-        for thing in (self._link, self._waker):
+        for thing in (self._link, self._waker, self._sender):
             if thing is not None:
                 thing.close()
-        self._link = self._waker = self._queues = None
+        self._link = self._waker = self._sender = self._queues = None

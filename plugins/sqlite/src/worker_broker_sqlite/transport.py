@@ -274,11 +274,7 @@ class Transport(LeasingTransport):
 
     def _look_again(self, moment: float | None) -> None:
         delay = self.SAFETY_NET if moment is None else min(self.SAFETY_NET, max(moment - time.time(), 0.0) + 0.001)
-        self._look_in(delay, self.expect_more)
-
-    def _nudge(self) -> None:
-        if self._hub is not None and self._waiter is not None:
-            self._waiter.wake()
+        self._look_in(delay)
 
     def _file_changed(self) -> bool:
         before, self._version = self._version, self.database.data_version()
