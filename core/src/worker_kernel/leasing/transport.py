@@ -215,7 +215,7 @@ class LeasingTransport(virtual.Transport, ABC):  # type: ignore[misc]  # kombu i
         return [
             channel
             for channel in self.channels
-            if channel.active_queues and channel.qos.can_consume() and channel.qos.is_hungry()
+            if channel.qos.is_hungry() and channel.active_queues
         ]
 
     def _room(self) -> bool:

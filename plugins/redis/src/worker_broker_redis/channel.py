@@ -97,6 +97,7 @@ class RedisChannel(LeasingChannel, kombu_redis.Channel):  # type: ignore[misc]  
         if queue in self.active_fanout_queues:
             self._in_listen = False
             self.listen()  # at once, to all of them: what is broadcast before the subscription reaches nobody
+            self.connection.listens_anew()
         self.consumes(queue, no_ack, callback)
 
     def basic_cancel(self, consumer_tag: str) -> None:

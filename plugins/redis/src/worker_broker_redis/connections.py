@@ -8,11 +8,14 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import redis
+from hiredis import pack_command
 from redis import sentinel
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from .address import Address
 
 LOST = (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError, OSError)
@@ -95,7 +98,7 @@ class Exclusive:
         """
         self._check()
         self._called = time.monotonic()
-        self._connection.send_packed_command(self._connection.pack_commands(commands), check_health=False)
+        self._connection.send_packed_command((_packed(commands),), check_health=False)
         replies = []
         for _ in commands:
             try:
@@ -132,8 +135,11 @@ class Exclusive:
         """
         self._check()
         came = False
-        if self._is_plain():
-            while (size := self._skip()) > 0:
+        plain: Any = self._connection._sock  # noqa: SLF001  # redis-py offers no other way
+        # Read directly, without waiting, unless it is encrypted, patched or blocking: one call of the system's where
+        # redis-py makes seven.
+        if type(plain) is socket.socket and plain.gettimeout() is not None:
+            while (size := self._skip(plain.fileno())) > 0:
                 came = True
                 if size < _CHUNK:
                     break
@@ -143,15 +149,10 @@ class Exclusive:
             came = True
         return came
 
-    def _is_plain(self) -> bool:
-        """Whether the socket can be read directly, without waiting: not where it is encrypted, patched or blocking."""
-        plain: Any = self._connection._sock  # noqa: SLF001  # redis-py offers no other way
-        return type(plain) is socket.socket and plain.gettimeout() is not None
-
-    def _skip(self) -> int:
-        """Throw away what has come, and return how much: one call of the system's where redis-py makes seven."""
+    def _skip(self, descriptor: int) -> int:
+        """Throw away what has come, and return how much."""
         try:
-            size = len(os.read(self.fileno(), _CHUNK))
+            size = len(os.read(descriptor, _CHUNK))
         except BlockingIOError:
             return 0
         except OSError as error:
@@ -183,3 +184,15 @@ class Exclusive:
     def _check(self) -> None:
         if self._pid != os.getpid() or self._connection._sock is None:  # noqa: SLF001  # redis-py offers no other way
             raise redis.exceptions.ConnectionError("the connection to Redis is lost")
+
+
+def _packed(commands: Iterable[tuple[Any, ...]]) -> bytes:
+    """Return commands as the server reads them. redis-py looks at each argument of each first, in Python.
+
+    Raises:
+        redis.DataError: an argument is none that can be sent.
+    """
+    try:
+        return b"".join([pack_command(command) for command in commands])
+    except TypeError as error:
+        raise redis.exceptions.DataError(str(error)) from error

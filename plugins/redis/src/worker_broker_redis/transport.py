@@ -100,6 +100,7 @@ class Transport(LeasingTransport):
         self._waker: Waker | None = None
         self._next_upkeep = 0.0  # monotonic; when to renew, and to look for what is abandoned
         self._watched: dict[int, Any] = {}
+        self._unwatched = True  # whether there may be descriptors that the hub does not know
         self._hears = True  # whether there may be broadcasts
 
     # -- connection -------------------------------------------------------------------------------------------------
@@ -200,6 +201,7 @@ class Transport(LeasingTransport):
         self._watched.clear()
 
     def _watch_descriptors(self) -> None:
+        self._unwatched = False
         wanted = self._descriptors()
         for descriptor in self._watched.keys() - wanted.keys():
             self._hub.remove_reader(descriptor)
@@ -231,10 +233,16 @@ class Transport(LeasingTransport):
 
     def _on_tick(self) -> None:
         super()._on_tick()
-        if self._hub is not None:
+        if self._hub is None:
+            return
+        if self._unwatched:
             self._watch_descriptors()
-            if self._hears:
-                self._hub.call_soon(self._end_wait)  # what was read of a descriptor may be more than one broadcast
+        if self._hears:
+            self._hub.call_soon(self._end_wait)  # what was read of a descriptor may be more than one broadcast
+
+    def listens_anew(self) -> None:
+        """A channel has subscribed to broadcasts."""
+        self._unwatched = self._hears = True
 
     # -- driven by drain_events -------------------------------------------------------------------------------------
 
@@ -336,7 +344,7 @@ class Transport(LeasingTransport):
     def _take_turn(self) -> bool:
         """Renew, flush, fetch and deliver what there is; whether anything was delivered."""
         self._after_fork()
-        if (self._consumes() or self._holds_any()) and time.monotonic() >= self._next_upkeep:
+        if time.monotonic() >= self._next_upkeep and (self._consumes() or self._holds_any()):
             self._upkeep()
         if not self._inbox:
             self._exchange()
@@ -368,7 +376,8 @@ class Transport(LeasingTransport):
             return
         if len(self._settled) > SETTLED_AT_ONCE:
             self.flush()
-        self.link.watch()
+        if self.link.watch():
+            self._unwatched = True
         more, delays = False, []
         for channel in channels:
             lists = channel.lists()
