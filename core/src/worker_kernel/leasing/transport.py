@@ -146,11 +146,10 @@ class LeasingTransport(virtual.Transport, ABC):  # type: ignore[misc]  # kombu i
     def settle_later(self, delivery: Delivery) -> None:
         """Have the next `flush` remove a message for good. The next turn flushes, or the wait before it is short."""
         self._settled.append(delivery)
-        if len(self._settled) == 1:
-            if self._patience() > 1:
-                self._flush_by = time.monotonic() + self.TOGETHER
-                if self._hub is not None:
-                    self._flush_timer = self._hub.call_later(self.TOGETHER, self._end_wait)
+        if len(self._settled) == 1 and self._patience() > 1:
+            self._flush_by = time.monotonic() + self.TOGETHER
+            if self._hub is not None:
+                self._flush_timer = self._hub.call_later(self.TOGETHER, self._end_wait)
 
     def _settle_up(self) -> None:
         """Flush, unless what was settled may wait for more."""
@@ -212,11 +211,7 @@ class LeasingTransport(virtual.Transport, ABC):  # type: ignore[misc]  # kombu i
 
     def _hungry(self) -> list[Any]:
         """The channels that consume and have room."""
-        return [
-            channel
-            for channel in self.channels
-            if channel.qos.is_hungry() and channel.active_queues
-        ]
+        return [channel for channel in self.channels if channel.qos.is_hungry() and channel.active_queues]
 
     def _room(self) -> bool:
         return bool(self._hungry())

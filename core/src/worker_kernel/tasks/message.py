@@ -13,6 +13,7 @@ from typing import Any, TypedDict, Unpack
 
 import attrs
 from kombu import serialization
+from kombu.utils import json as kombu_json
 
 from ..suggestions import did_you_mean
 from .naming import NAME_LIMIT, is_name
@@ -273,6 +274,10 @@ def compose(invocation: Invocation) -> WireMessage:
     )
 
 
+_encode_json = kombu_json.JSONEncoder().encode
+"""As kombu does it, which makes an encoder anew for each value."""
+
+
 def encode(value: object, serializer: str, what: str) -> tuple[bytes, str, str]:
     """Return ``value`` serialised, with its content type and encoding.
 
@@ -281,6 +286,9 @@ def encode(value: object, serializer: str, what: str) -> tuple[bytes, str, str]:
         ValueError: the serializer is unknown.
     """
     try:
+        # Unless somebody has replaced it, which kombu does not tell.
+        if serializer == "json" and serialization.registry._encoders["json"].encoder is kombu_json.dumps:  # noqa: SLF001
+            return _encode_json(value).encode(), "application/json", "utf-8"
         content_type, content_encoding, data = serialization.dumps(value, serializer=serializer)
     except serialization.SerializerNotInstalled as exc:
         raise ValueError(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import logging
 import re
 import zlib
@@ -27,6 +26,9 @@ if TYPE_CHECKING:
     from .queues import Delivery
 
 log = logging.getLogger("worker_broker_redis")
+
+_text = kombu_json.JSONEncoder().encode
+"""Writes an envelope as kombu does, which makes an encoder anew for each."""
 
 
 class Poller:
@@ -274,14 +276,3 @@ class RedisChannel(LeasingChannel, kombu_redis.Channel):  # type: ignore[misc]  
                 connection.disconnect()
         self._disconnect_pools()
         self.connection.close_channel(self)
-
-
-_encode = json.JSONEncoder().encode
-
-
-def _text(message: dict[str, Any]) -> str:
-    """Return the envelope as kombu writes it, whose encoder is made anew for each message."""
-    try:
-        return _encode(message)
-    except TypeError:  # a header that only kombu's knows how to write
-        return str(kombu_json.dumps(message))

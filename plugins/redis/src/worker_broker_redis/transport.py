@@ -350,7 +350,7 @@ class Transport(LeasingTransport):
             self._exchange()
         delivered = self._deliver_inbox()
         if self._hears or self._hub is None:
-            self._hears = any([channel.hear() for channel in list(self.channels)])
+            self._hears = any(channel.hear() for channel in list(self.channels))
         return delivered or self._hears
 
     def _upkeep(self) -> None:
