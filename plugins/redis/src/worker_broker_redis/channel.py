@@ -59,6 +59,8 @@ class RedisChannel(LeasingChannel, kombu_redis.Channel):  # type: ignore[misc]  
     def __init__(self, connection: Any, **kwargs: Any) -> None:
         self._keys: dict[tuple[str, int], str] = {}
         self._shared_client: Any = None
+        self._ordered: list[str] = []  # the queues that are consumed from, as they had their turn last
+        self._lists: list[tuple[str, str]] = []  # theirs
         super().__init__(connection, **kwargs)
 
     # -- kombu's connections ------------------------------------------------------------------------------------------
@@ -124,7 +126,10 @@ class RedisChannel(LeasingChannel, kombu_redis.Channel):  # type: ignore[misc]  
     def lists(self) -> list[tuple[str, str]]:
         """Queue and key of every list that is consumed from, the most urgent first, as kombu orders them."""
         queues = self._queue_cycle.consume(len(self.active_queues))
-        return [(queue, self._key(queue, step)) for step in self.priority_steps for queue in queues]
+        if queues != self._ordered:
+            self._ordered = queues
+            self._lists = [(queue, self._key(queue, step)) for step in self.priority_steps for queue in queues]
+        return self._lists
 
     def key(self, queue: str, priority: int = 0) -> str:
         """The key of the list of a queue's messages of a priority."""
