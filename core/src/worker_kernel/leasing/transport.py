@@ -44,6 +44,7 @@ class LeasingTransport(virtual.Transport, ABC):  # type: ignore[misc]  # kombu i
     def __init__(self, client: Any, **kwargs: Any) -> None:
         super().__init__(client, **kwargs)
         self._settled: list[Any] = []
+        self._worth_a_flush = 1  # as it was when the first of these was settled
         self._flush_by = 0.0  # monotonic; when what was settled is flushed at the latest
         self._inbox: deque[tuple[Any, Any]] = deque()
         self._more = True  # whether a fetch might bring something
@@ -72,6 +73,10 @@ class LeasingTransport(virtual.Transport, ABC):  # type: ignore[misc]  # kombu i
         """Wait until there may be something to do, at most `timeout` seconds."""
 
     @abstractmethod
+    def _ring(self) -> None:
+        """End a wait, by a descriptor that can be read."""
+
+    @abstractmethod
     def _forget_after_fork(self) -> None:
         """Give up descriptors that are the parent's."""
 
@@ -92,11 +97,17 @@ class LeasingTransport(virtual.Transport, ABC):  # type: ignore[misc]  # kombu i
         self._take_turn()
         self._settle_up()  # what was settled during the delivery must not wait for the next event
         if self._inbox or (self._more and self._room()):
-            self._hub.call_soon(self._end_wait)
+            self._nudge()
 
-    @staticmethod
-    def _end_wait() -> None:
-        """For a timer that ends the hub's wait, or a call that prevents it: what there is to do is done in the tick."""
+    def _nudge(self) -> None:
+        """Make sure that a tick comes before the hub waits next: ours is asked for one, kombu's is woken."""
+        if self._hub is None:
+            return  # `drain_events` looks at everything before it sleeps
+        ensure_tick = getattr(self._hub, "ensure_tick", None)
+        if ensure_tick is None:
+            self._ring()
+        else:
+            ensure_tick()
 
     def _leave_hub(self, loop: Any) -> None:
         self._hub = None
@@ -114,7 +125,7 @@ class LeasingTransport(virtual.Transport, ABC):  # type: ignore[misc]  # kombu i
                 self._due_timer.cancel()
                 self._due_timer = None
             if delay < self.SAFETY_NET:
-                self._due_timer = self._hub.call_later(delay, self._end_wait)
+                self._due_timer = self._hub.call_later(delay, self._nudge)
 
     # -- driven by drain_events -------------------------------------------------------------------------------------
 
@@ -140,16 +151,21 @@ class LeasingTransport(virtual.Transport, ABC):  # type: ignore[misc]  # kombu i
     # -- one turn ---------------------------------------------------------------------------------------------------
 
     def expect_more(self) -> None:
-        """Note that a fetch might bring something: the next turn looks, which comes before the next wait."""
+        """Note that a fetch might bring something."""
         self._more = True
+        self._nudge()
 
     def settle_later(self, delivery: Delivery) -> None:
-        """Have the next `flush` remove a message for good. The next turn flushes, or the wait before it is short."""
+        """Have the next `flush` remove a message for good."""
         self._settled.append(delivery)
-        if len(self._settled) == 1 and self._patience() > 1:
-            self._flush_by = time.monotonic() + self.TOGETHER
-            if self._hub is not None:
-                self._flush_timer = self._hub.call_later(self.TOGETHER, self._end_wait)
+        if len(self._settled) == 1:
+            self._worth_a_flush = min(self._patience(), self.BATCH)
+            if self._worth_a_flush > 1:
+                self._flush_by = time.monotonic() + self.TOGETHER
+                if self._hub is not None:
+                    self._flush_timer = self._hub.call_later(self.TOGETHER, self._nudge)
+        if len(self._settled) == self._worth_a_flush:
+            self._nudge()  # the hub may be past this tick's flush
 
     def _settle_up(self) -> None:
         """Flush, unless what was settled may wait for more."""

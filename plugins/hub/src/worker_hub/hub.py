@@ -78,6 +78,8 @@ class KombuHub:
         self._failures: deque[tuple[RecordingScope, Exception]] = deque()
         self._scopes: dict[RecordingScope, None] = {}
         self._thread: int | None = None
+        self._ticks = False
+        """Whether the tick callbacks of this turn are being called, or were, and the wait is still to come."""
         self._polls = False
         """Whether the loop may be waiting, or is just about to."""
         self._again = False
@@ -157,6 +159,11 @@ class KombuHub:
         else:
             self._waker.wake()
 
+    def ensure_tick(self) -> None:
+        """Have the tick callbacks called again before the loop waits. On the loop's thread only."""
+        if self._ticks:  # else they come by before that anyway
+            self._again = True
+
     # -- the loop ---------------------------------------------------------------------------------------------------
 
     def run_once(self, timeout: float | None = None) -> None:
@@ -174,6 +181,7 @@ class KombuHub:
         self._thread = threading.get_ident()
         self._turns += 1
         busy = self._run_due()
+        self._ticks = True
         for scope in list(self._scopes):
             scope.run_ticks()
         events = self._wait(0.0 if busy else self._longest(timeout))
@@ -187,7 +195,7 @@ class KombuHub:
         try:
             return self.descriptors.poll(0.0 if self._again or self._calls else timeout)
         finally:
-            self._polls = False
+            self._polls = self._ticks = False
 
     def statistics(self) -> HubStatistics:
         """Return the counts."""

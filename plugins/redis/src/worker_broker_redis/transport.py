@@ -187,8 +187,8 @@ class Transport(LeasingTransport):
         loop.on_tick.add(self._on_tick)
         # A timer ends the loop's wait; what is to be done then is done in the tick, where errors belong to us.
         self._timers = [
-            loop.call_repeatedly(self.address.lease / self.RENEWALS, self._end_wait),
-            loop.call_repeatedly(self.SAFETY_NET, self._end_wait),
+            loop.call_repeatedly(self.address.lease / self.RENEWALS, self._nudge),
+            loop.call_repeatedly(self.SAFETY_NET, self._nudge),
         ]
         self._watch_descriptors()
         self.expect_more()
@@ -238,7 +238,7 @@ class Transport(LeasingTransport):
         if self._unwatched:
             self._watch_descriptors()
         if self._hears:
-            self._hub.call_soon(self._end_wait)  # what was read of a descriptor may be more than one broadcast
+            self._nudge()  # what was read of a descriptor may be more than one broadcast
 
     def listens_anew(self) -> None:
         """A channel has subscribed to broadcasts."""
@@ -252,9 +252,7 @@ class Transport(LeasingTransport):
         Callable from any thread and from signal handlers; never blocks.
         """
         self._woken = True
-        waker = self._waker
-        if waker is not None:
-            waker.wake()
+        self._ring()
 
     def _sleep(self, timeout: float | None) -> None:
         descriptors = self._descriptors()
@@ -412,6 +410,11 @@ class Transport(LeasingTransport):
 
     def _consumes(self) -> bool:
         return any(channel.active_queues for channel in self.channels)
+
+    def _ring(self) -> None:
+        waker = self._waker
+        if waker is not None:
+            waker.wake()
 
     def _descriptors(self) -> dict[int, Any]:
         """What can be read when there is news, by descriptor, with what it belongs to."""
