@@ -83,7 +83,7 @@ class Declaration:
             TypeError: an option is unknown (names the closest), or of the wrong type.
             ValueError: a value is out of range.
         """
-        check_names("option of a task", options, (field.name for field in attrs.fields(cls)))
+        check_names("option of a task", options, [field.name for field in attrs.fields(cls)])
         given = dict(options)
         for name in ("throws", "autoretry_for"):
             kinds_ = given.get(name) or ()
