@@ -368,8 +368,8 @@ class Transport(LeasingTransport):
     def _exchange(self) -> None:
         if time.monotonic() >= self._next_look:
             self._more = True
-        channels = self._hungry()
-        if not (self._more and channels):
+        channels = self._hungry() if self._more else []
+        if not channels:
             self._settle_up()
             return
         if len(self._settled) > SETTLED_AT_ONCE:
