@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from tests.plugins.prefork.small_application import SmallJob
 from tests.plugins.prefork.stand_ins import Play, play
 
-from worker_kernel.batches import BATCH, LARGEST_BATCH, SMALL, WORTH
+from worker_kernel.batches import BATCH, SMALL, WORTH, batch_of
 from worker_pool_prefork.entry import Entry
 from worker_pool_prefork.frames import Word
-from worker_pool_prefork.schedule import PATIENCE, Costs, Schedule
+from worker_pool_prefork.schedule import FAST, PATIENCE, Costs, Schedule
 
 
 def entry(number: int, *, is_report: bool = False) -> Entry:
@@ -47,23 +47,22 @@ def test_a_task_is_small_once_three_runs_were_short_on_average() -> None:
         costs.learn("task", 0.001)
     assert costs.batch("task") == 1
     costs.learn("task", 0.001)
-    assert costs.batch("task") == BATCH
+    assert costs.batch("task") == 60
     assert costs.batch("another") == 1
     for _ in range(20):
         costs.learn("task", 2 * SMALL)
     assert costs.batch("task") == 1, "it has grown since"
 
 
-@pytest.mark.parametrize(
-    ("seconds", "expected"),
-    [(SMALL, 1), (SMALL / 2, BATCH), (WORTH / 100, 100), (1e-5, LARGEST_BATCH), (0.0, LARGEST_BATCH)],
-)
-def test_the_shorter_a_task_the_larger_its_batch(seconds: float, expected: int) -> None:
-    costs = Costs()
+@given(seconds=st.floats(0.0, 1.0))
+def test_what_a_child_has_takes_it_no_longer_than_that(seconds: float) -> None:
+    costs, jobs = Costs(), batch_of(seconds)
     for _ in range(3):
         costs.learn("task", seconds)
-    assert costs.batch("task") == expected
-    assert Schedule("adaptive").backlog(seconds) == expected - 1
+    assert 1 <= jobs <= BATCH
+    assert jobs == 1 or jobs * seconds <= WORTH
+    assert costs.batch("task") == jobs
+    assert Schedule("adaptive").backlog(seconds) == jobs - 1
 
 
 def test_a_larger_task_ends_a_batch_of_tiny_ones(played: Play) -> None:
@@ -80,7 +79,24 @@ def test_a_larger_task_ends_a_batch_of_tiny_ones(played: Play) -> None:
     scene.submit(60, task="tiny")
     child.finish(child.jobs[-1], seconds=1e-5)
     scene.turn()
-    assert len(child.batches[-1]) == 60, "with the next one there would be more than a batch of small ones"
+    assert len(child.batches[-1]) == 60, "with the next one there would be more than a batch of its kind"
+
+
+def test_a_child_has_as_many_jobs_of_a_few_milliseconds_as_take_it_a_moment(played: Play) -> None:
+    scene = played(1, strategy="adaptive")
+    scene.submit(30)
+    (child,) = scene.children
+    for number in (1, 2, 3):
+        child.finish(number, seconds=WORTH / 10.5)
+        scene.turn()
+    assert child.batches[-1] == list(range(4, 14))
+    for number in range(4, 8):
+        child.finish(number, seconds=WORTH / 10.5)
+        scene.turn()
+    assert child.batches[-1][-1] == 13, "it has enough to go on"
+    child.finish(8, seconds=WORTH / 10.5)
+    scene.turn()
+    assert child.batches[-1] == list(range(14, 19)), "more come before it has run dry"
 
 
 def test_fair_gives_a_job_to_each_free_slot_and_none_beyond(played: Play) -> None:
@@ -102,14 +118,14 @@ def test_fast_sends_up_to_32_jobs_in_one_frame_and_shares_them_out(played: Play)
     alone = played(1, strategy="fast")
     alone.submit(40)
     (child,) = alone.children
-    assert child.batches == [list(range(1, BATCH + 1))]
-    for number in child.jobs[: BATCH // 2]:
+    assert child.batches == [list(range(1, FAST + 1))]
+    for number in child.jobs[: FAST // 2]:
         child.finish(number)
     alone.turn()
-    assert child.batches[1:] == [list(range(BATCH + 1, 41))], "more come before it has run dry"
+    assert child.batches[1:] == [list(range(FAST + 1, 41))], "more come before it has run dry"
     scene = played(2, strategy="fast")
     scene.submit(100)
-    assert all(BATCH // 2 < len(scene.host(child).entries) <= BATCH for child in scene.children)
+    assert all(FAST // 2 < len(scene.host(child).entries) <= FAST for child in scene.children)
 
 
 def test_adaptive_is_fair_until_three_runs_of_a_task_were_small(played: Play) -> None:
@@ -197,7 +213,7 @@ def test_no_job_is_lost_or_given_twice_and_no_child_has_more_than_it_may(
             elif step == "return" and len(held) > 1:
                 child.say([Word.RETURNED, held[1:]])
             scene.turn(0.01 if step == "wait" else 0.0)
-            most = 1 if strategy == "fair" else LARGEST_BATCH
+            most = 1 if strategy == "fair" else BATCH
             assert all(len(host.entries) <= most for host in scene.crew.everyone)
             everywhere = [number for host in scene.crew.everyone for number in host.entries]
             everywhere += [*numbers(scene.crew.schedule), *(number for number, _ in scene.finished)]
@@ -207,11 +223,26 @@ def test_no_job_is_lost_or_given_twice_and_no_child_has_more_than_it_may(
 
 
 @pytest.mark.parametrize(
-    ("strategy", "small", "large"), [("fair", 0, 0), ("adaptive", BATCH - 1, 0), ("fast", BATCH - 1, BATCH - 1)]
+    ("strategy", "small", "large"), [("fair", 0, 0), ("adaptive", BATCH - 1, 0), ("fast", BATCH - 1, FAST - 1)]
 )
 def test_a_child_likes_a_frame_full_of_small_jobs(strategy: str, small: int, large: int) -> None:
     schedule = Schedule(strategy)
-    assert (schedule.backlog(SMALL / 2), schedule.backlog(SMALL)) == (small, large)
+    assert (schedule.backlog(WORTH / BATCH), schedule.backlog(SMALL)) == (small, large)
+
+
+def test_a_job_whose_end_is_not_told_yet_is_not_taken_for_a_long_one(played: Play) -> None:
+    scene = played(2, strategy="fast")
+    scene.submit(8)
+    child, idle = scene.children
+    for number in list(idle.jobs):
+        idle.finish(number)
+    scene.turn(PATIENCE - 0.001)
+    _, second, *others = child.jobs
+    child.page.begin(second, scene.clock.monotonic())
+    scene.turn(2 * PATIENCE / 3)
+    assert child.told == []
+    scene.turn(PATIENCE)
+    assert child.told == [[Word.TAKE_BACK, [child.jobs[0], *others]]], "behind the one that runs now"
 
 
 def test_what_waits_behind_a_long_job_is_asked_back_also_while_others_are_busy_with_short_ones(played: Play) -> None:

@@ -246,8 +246,9 @@ class Crew:
         host, again = self.schedule.overdue(list(self.active.values()), self._clock.monotonic())
         if host is not None:
             host.asked_back = True
-            host.long_job, *others = host.entries
-            host.tell([Word.TAKE_BACK, others])
+            current = host.page.current
+            host.long_job = current if current in host.entries else next(iter(host.entries))
+            host.tell([Word.TAKE_BACK, [number for number in host.entries if number != host.long_job]])
         elif again and self._rebalance is None and not self._ending:
 
             def look() -> None:

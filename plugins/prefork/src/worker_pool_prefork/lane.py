@@ -24,7 +24,7 @@ from worker_kernel import (
 )
 
 from . import control
-from .custody import Custody
+from .custody import TICK, Custody
 from .frames import FrameKind, Word, finished_news, frame
 from .link import Link
 from .orders import Equipment, Orders
@@ -48,8 +48,9 @@ class FastLane:
     to end the job. The handler raises only if that job's call goes on. A task that swallows what ends it has no other
     ending for that; one that does not end is ended with its process, by the worker.
 
-    What ends is written into the page's journal, which outlives the process, and told in one frame as soon as nothing
-    waits, at the latest by the next tick of the control thread.
+    What ends is written into the page's journal, which outlives the process, and told in one frame: as soon as nothing
+    waits, or by the control thread, at the first of its ticks at which as many have ended as wait, or at which the job
+    that runs has run for a tick.
     """
 
     def __init__(self, link: Link, page: Page, equipment: Equipment, orders: Orders) -> None:
@@ -66,6 +67,8 @@ class FastLane:
         self._sent: set[str] = set()
         self._kill: JobKilled | None = None
         self._job: Job | None = None
+        self._untold = 0
+        """Jobs that have ended, and of which the worker was not told."""
         self._announced = 0
         self._next_look = 0.0
         self._shown = ""
@@ -116,6 +119,7 @@ class FastLane:
         with self._journal:
             try:
                 full = self._page.end(news) > FLUSH_AT
+                self._untold += 1
             except ValueError:  # it is full, or this alone is too long for it
                 self._flush_locked()
                 self._link.send(frame(FrameKind.NEWS, b"[" + news + b"]"))
@@ -218,15 +222,19 @@ class FastLane:
     # -- the control thread
 
     def _tick(self) -> None:
-        """Tell what is to be told of what runs."""
-        current = self._page.current
-        self._flush()
-        if current and current == self._page.current:
+        """Tell what is to be told of what runs: enough of it for the worker to have more sent in time, and no more.
+
+        A job is told of once it has run for a tick, and what ended before it then too.
+        """
+        current, now = self._page.current, time.monotonic()
+        lasts = current != 0 and now - self._page.started >= TICK
+        if lasts or self._untold >= len(self._jobs):
+            self._flush()
+        if lasts and current == self._page.current:
             if current != self._announced:
                 self._announced = current
                 self._next_look = 0.0
                 self._link.tell([Word.ACCEPTED, current, self._page.started, 0])
-            now = time.monotonic()
             if now >= self._next_look:
                 self._look(current, now)
 
@@ -254,6 +262,7 @@ class FastLane:
         if news:
             self._link.send(frame(FrameKind.NEWS, b"[" + news + b"]"))
             self._page.clear_journal()
+            self._untold = 0
 
 
 def _refuse_async(job: Job) -> None:

@@ -10,6 +10,8 @@ from worker_kernel import BATCH, batch_of
 from .entry import Entry
 from .host import Host
 
+FAST = 32
+"""Jobs that a child of one slot may have at a time under *fast*, however long they take."""
 PATIENCE = 0.02
 """Seconds that the first job of a child may run before what waits behind it is asked back for one that gets on."""
 _SAMPLES = 3
@@ -42,9 +44,9 @@ def _load(host: Host) -> float:
 class Schedule:
     """The jobs that wait, and the rule by which they are given out: first in, first out, reports ahead of runs.
 
-    *fair*: a job goes where a slot is free. *fast*: a child of one slot may have up to `BATCH` jobs, or `LARGEST_BATCH`
-    where they are tiny, in frames of many. *adaptive*: fast for tasks that are known to be small, else fair. A child
-    with several slots is always fair.
+    *fair*: a job goes where a slot is free. *fast*: a child of one slot may have up to `FAST` jobs, in frames of many.
+    *adaptive*: as many as make a batch (`batch_of`) of tasks that are known to be small, else fair. A child with several
+    slots is always fair.
     """
 
     def __init__(self, strategy: str) -> None:
@@ -62,7 +64,7 @@ class Schedule:
         """Return how many jobs a child may have of a task of which so many are a batch."""
         if self.strategy == "adaptive":
             return batch
-        return max(batch, BATCH) if self.strategy == "fast" else 1
+        return max(batch, FAST) if self.strategy == "fast" else 1
 
     def _fitting(self, task: str) -> int:
         return self._at_a_time(self.costs.batch(task))
@@ -105,23 +107,26 @@ class Schedule:
             return True
         if strict or host.slots > 1 or not host.entries:  # without any, the child that it replaces still works
             return False
-        return len(host.entries) <= self._fitting(self.waiting[0].job.task) // 2 and host.long_job not in host.entries
+        return len(host.entries) <= BATCH // 2 and host.long_job not in host.entries
 
     def _batch(self, host: Host, allowed: int, takers: int) -> list[Entry]:
         """Take what goes to this child now: its share, where ``takers`` children are still to get theirs."""
         if allowed <= 0 or not self.waiting:
             return []
         share = -(-len(self.waiting) // takers)
-        if host.slots > 1 or self._fitting(self.waiting[0].job.task) == 1:
+        fits = self._fitting(self.waiting[0].job.task)
+        if host.slots > 1 or fits == 1:
             room = min(host.room, allowed, 1 if host.slots == 1 else share)
             return [self.waiting.popleft() for _ in range(min(room, len(self.waiting)))] if room > 0 else []
         has = {entry.job.task for entry in host.entries.values()}
-        if host.long_job in host.entries or any(self._fitting(task) == 1 for task in has):
+        fits = min(fits, *map(self._fitting, has)) if has else fits
+        if host.long_job in host.entries or len(host.entries) > fits // 2:
             return []
-        before, most = len(host.entries), min(allowed, share)
+        most = min(allowed, share)
         batch: list[Entry] = []
         while len(batch) < most and self.waiting:
-            if before + len(batch) >= self._fitting(self.waiting[0].job.task):
+            fits = min(fits, self._fitting(self.waiting[0].job.task))
+            if len(host.entries) + len(batch) >= fits:
                 break
             batch.append(self.waiting.popleft())
         return batch
@@ -151,8 +156,11 @@ class Schedule:
 
 
 def _runs(host: Host, now: float) -> float:
-    """How many seconds the first job of a child has run; 0: it has none."""
+    """How many seconds the current job of a child has run; 0: it has none. Ends that it has not told yet count."""
     if not host.entries:
         return 0.0
     first = next(iter(host.entries.values()))
-    return now - (first.started or first.since)
+    began = first.started or first.since
+    if host.page.current not in (0, first.number):
+        began = max(began, host.page.started)
+    return now - began
