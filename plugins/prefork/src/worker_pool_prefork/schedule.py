@@ -45,8 +45,8 @@ class Schedule:
     """The jobs that wait, and the rule by which they are given out: first in, first out, reports ahead of runs.
 
     *fair*: a job goes where a slot is free. *fast*: a child of one slot may have up to `FAST` jobs, in frames of many.
-    *adaptive*: as many as make a batch (`batch_of`) of tasks that are known to be small, else fair. A child with several
-    slots is always fair.
+    *adaptive*: as many as make a batch (`batch_of`) of tasks that are known to be small, else fair. A child with
+    several slots is always fair.
     """
 
     def __init__(self, strategy: str) -> None:
