@@ -133,12 +133,12 @@ class RedisChannel(LeasingChannel, kombu_redis.Channel):  # type: ignore[misc]  
     # -- settlement -------------------------------------------------------------------------------------------------
 
     def basic_park(self, delivery_tag: str, seconds: float) -> None:
-        """Hand a message back so that nobody gets it for `seconds`."""
+        """Hand a message back so that nobody gets it for `seconds`; at the next turn of the transport."""
         self._open("basic_park")
         delivery = self.qos.drop(delivery_tag)
         if delivery is not None:
-            move = self._move(delivery, handed_back(delivery), where=seconds)
-            self._refuse([delivery], self.connection.move([move]), "park")
+            self.qos.parked += 1
+            self.connection.park_later(delivery, self._move(delivery, handed_back(delivery), where=seconds))
 
     def basic_return(self, delivery_tag: str) -> None:
         """Put a message back to be taken next, with the start that it has had."""
