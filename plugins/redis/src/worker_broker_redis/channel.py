@@ -133,12 +133,12 @@ class RedisChannel(LeasingChannel, kombu_redis.Channel):  # type: ignore[misc]  
     # -- settlement -------------------------------------------------------------------------------------------------
 
     def basic_park(self, delivery_tag: str, seconds: float) -> None:
-        """Hand a message back so that nobody gets it for `seconds`; at the next turn of the transport."""
+        """Hand a message back, as it came, so that nobody gets it for `seconds`; at the next turn of the transport."""
         self._open("basic_park")
         delivery = self.qos.drop(delivery_tag)
         if delivery is not None:
             self.qos.parked += 1
-            self.connection.park_later(delivery, self._move(delivery, handed_back(delivery), where=seconds))
+            self.connection.park_later(delivery, self._move(delivery, delivery.raw, where=seconds))
 
     def basic_return(self, delivery_tag: str) -> None:
         """Put a message back to be taken next, with the start that it has had."""

@@ -374,6 +374,8 @@ class Transport(LeasingTransport):
             self._inbox.extend((channel, delivery) for delivery in batch.deliveries)
             more = more or batch.waiting > 0
             delays += [] if batch.next_due is None else [batch.next_due]
+            # Where the server had to be told the script first, the fetch came before what was parked.
+            delays += [float(move.where) for _, move in parked]
         self._more = more
         self.flush()  # what needs no acknowledgement is gone before it is delivered
         self._look_again(min(delays, default=None))
