@@ -18,11 +18,11 @@ from .message import handed_back, quarantined, unpack
 from .queues import Keys, Move
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from worker_kernel import LeasedMessage
 
-    from .queues import Delivery
+    from .queues import Batch, Delivery
 
 log = logging.getLogger("worker_broker_redis")
 
@@ -55,6 +55,8 @@ class RedisChannel(LeasingChannel, kombu_redis.Channel):  # type: ignore[misc]  
     def __init__(self, connection: Any, **kwargs: Any) -> None:
         self._keys: dict[tuple[str, int], str] = {}
         self._shared_client: Any = None
+        self.left = 0
+        """Messages that the last fetch has left in the queues."""
         super().__init__(connection, **kwargs)
 
     # -- kombu's connections ------------------------------------------------------------------------------------------
@@ -122,9 +124,10 @@ class RedisChannel(LeasingChannel, kombu_redis.Channel):  # type: ignore[misc]  
             found = self._keys[queue, priority] = self.key(queue, priority)
         return found
 
-    def fetched(self, deliveries: Iterable[Delivery]) -> None:
-        """Give the next queue its turn, and keep expiring queues."""
-        for queue in dict.fromkeys(delivery.queue for delivery in deliveries):
+    def fetched(self, batch: Batch) -> None:
+        """Remember what was left, give the next queue its turn, and keep expiring queues."""
+        self.left = batch.waiting
+        for queue in dict.fromkeys(delivery.queue for delivery in batch.deliveries):
             self._queue_cycle.rotate(queue)
         for queue in self._expires:
             if queue in self._active_queues:

@@ -354,13 +354,14 @@ class Transport(LeasingTransport):
             lists = channel.lists()
             width = len(lists) // len(channel.priority_steps) if channel.queue_order_strategy == "round_robin" else 1
             settled, parked = self._settled, self._parked
+            watching = channel.left <= self.BATCH  # what is told of a change is of no use where there is more anyway
             batch = self._looked_at(
                 self.queues.fetch(
                     self.link,
                     lists,
                     width=width,
                     limit=channel.qos.allowed(self.BATCH),
-                    watching=True,
+                    watching=watching,
                     settled=[delivery.tag for delivery in settled],
                     parked=[move for _, move in parked],
                 )
@@ -370,9 +371,9 @@ class Transport(LeasingTransport):
             self._were_parked(parked, batch.late)
             channel.hold(batch.deliveries)
             channel.qos.fetched(len(batch.deliveries))
-            channel.fetched(batch.deliveries)
+            channel.fetched(batch)
             self._inbox.extend((channel, delivery) for delivery in batch.deliveries)
-            more = more or batch.waiting > 0
+            more = more or batch.waiting > 0 or not watching
             delays += [] if batch.next_due is None else [batch.next_due]
             # Where the server had to be told the script first, the fetch came before what was parked.
             delays += [float(move.where) for _, move in parked]
