@@ -125,6 +125,29 @@ def test_the_prefetch_count_limits_what_is_held(connect: Call, send: Call, recei
     assert receiver.drain() == [3]
 
 
+def test_changes_are_asked_for_only_where_little_is_left(
+    connect: Call, send: Call, receive: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sender = connect()
+    send(sender, *range(350))
+    receiver = receive(connect())
+    transport = receiver.connection.transport
+    fetch, fetches = transport.queues.fetch, []
+
+    def noted(*args: Any, **kwargs: Any) -> Any:
+        batch = fetch(*args, **kwargs)
+        fetches.append((kwargs["watching"], len(batch.deliveries)))
+        return batch
+
+    monkeypatch.setattr(transport.queues, "fetch", noted)
+    while receiver.drain():
+        pass
+    assert fetches == [(True, 100), (False, 100), (False, 100), (True, 50)]
+    transport.SAFETY_NET = 60.0
+    send(sender, "later")
+    assert receiver.drain(30.0) == ["later"]
+
+
 def test_a_parked_message_comes_back_after_its_time(connect: Call, send: Call, receive: Call, server: Any) -> None:
     send(connect(), 1, priority=6)
     receiver = receive(connect())

@@ -76,7 +76,7 @@ class LeasedQoS:
         self.surplus = number if self.prefetch_count and len(self.held) > self.prefetch_count else 0
 
     def has_place(self) -> bool:
-        """Whether there is room for the next one that was fetched. To be asked for each of a surplus, in their order."""
+        """Whether there is room for the next one that was fetched. Asked for each of a surplus, in their order."""
         self.surplus -= 1
         return len(self.held) - self.surplus <= self.prefetch_count
 

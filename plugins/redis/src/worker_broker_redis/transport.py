@@ -244,7 +244,7 @@ class Transport(LeasingTransport):
     # -- one turn ---------------------------------------------------------------------------------------------------
 
     def flush(self) -> None:
-        """Tell the server what was settled or parked, in as few steps as can be. What is late is refused with a warning."""
+        """Tell the server what was settled or parked, in as few steps as can be. What comes too late is logged."""
         if not (self._settled or self._parked) or self._after_fork():
             return
         while settled := self._settled[:SETTLED_AT_ONCE]:
