@@ -264,10 +264,10 @@ class Transport(LeasingTransport):
             self.refused([delivery for delivery, _ in parked if delivery.tag in late], "park")
 
     def park_later(self, delivery: Delivery, move: Move) -> None:
-        """Have a message put aside with the next fetch or, where none is about to come, at the end of this turn."""
+        """Have a message put aside with the next fetch or, where there is no room for one, at the end of this turn."""
         self._parked.append((delivery, move))
         if len(self._parked) == 1:
-            self._nudge()
+            self.expect_more()  # and learn what is due next
 
     def _settle_up(self) -> None:
         if self._parked and not (self._more and self._room()):
