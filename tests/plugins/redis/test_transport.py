@@ -132,6 +132,7 @@ def test_changes_are_asked_for_only_where_little_is_left(
     send(sender, *range(350))
     receiver = receive(connect())
     transport = receiver.connection.transport
+    transport.BATCH = 100
     fetch, fetches = transport.queues.fetch, []
 
     def noted(*args: Any, **kwargs: Any) -> Any:
