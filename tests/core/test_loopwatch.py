@@ -52,6 +52,8 @@ class FakeGreen:
     def current(self) -> Any:
         return threading.current_thread()
 
+    def let_turn(self) -> None: ...
+
     def call_soon(self, function: Callable[[], object]) -> None:
         self.calls.append(function)
 

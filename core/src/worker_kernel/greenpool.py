@@ -23,6 +23,8 @@ from .slotpool import Server, SlotPool
 _STDERR = 2
 PATIENCE = 1.0
 """Seconds; the default of ``worker_max_blocking_time``."""
+SERIES = 0.005
+"""Seconds for which slots go from job to job, before the loop is to turn."""
 
 
 class GreenPool(SlotPool):
@@ -49,6 +51,7 @@ class GreenPool(SlotPool):
         self._watch: LoopWatch | None = None
         self._handler: Any = None
         self._handles = False
+        self._turned = 0.0
         super().__init__(config)
 
     def _make_limits(self) -> Limits:
@@ -99,6 +102,17 @@ class GreenPool(SlotPool):
 
     def _serve_in(self, slot: SlotWorker) -> Server:
         return self._green.spawn(self._serve, slot)
+
+    def _next(self, slot: SlotWorker) -> Run | None:
+        """Wait for a job; where there is one, let the loop turn first, if that has to be."""
+        goes_on = bool(self._waiting)
+        if goes_on and self.config.clock.monotonic() - self._turned > SERIES:
+            self._green.let_turn()
+            self._turned = self.config.clock.monotonic()
+        run = super()._next(slot)
+        if run is not None and not goes_on:  # it has waited, so the loop has turned
+            self._turned = run.started
+        return run
 
     def _make_run(self, job: Job, slot: Slot) -> Run:
         run = GreenRun(job, slot, self.config.clock, self._green)

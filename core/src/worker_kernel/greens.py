@@ -72,6 +72,10 @@ class Green(Protocol):
         """Return the greenlet that runs. Also for signal handlers."""
         ...
 
+    def let_turn(self) -> None:
+        """Let the loop turn, and what waits for that go on, before the greenlet that calls does."""
+        ...
+
     def call_soon(self, function: Callable[[], object]) -> None:
         """Have the loop call ``function``, which must not block, at its next turn; wakes it where it sleeps."""
         ...

@@ -7,7 +7,6 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import ClassVar
 
 from .batches import batch_of
 from .errors import JobKilled, PoolClosed
@@ -25,9 +24,6 @@ class LocalPool(Pool):
     A subclass takes jobs from ``_waiting`` under ``_lock``, adds 1 to ``_unreported`` for each, has it run by
     `_perform`, and tells of its end by `_report`. The listener is called with no lock held; one that raises is logged.
     """
-
-    _takers: ClassVar[int] = 1
-    """How many different waiters a new job may be meant for: so many are woken."""
 
     def __init__(self, config: PoolConfig) -> None:
         super().__init__(config)
@@ -70,6 +66,10 @@ class LocalPool(Pool):
         """Ask a run to end: the pool is being terminated."""
         run.raise_kill("stop")
 
+    def _call(self) -> None:
+        """Wake who may take the jobs that wait. Called with the lock held, for each new job."""
+        self._jobs.notify_all()
+
     # -- jobs that wait
 
     def backlog(self, runtime: float) -> int:
@@ -82,7 +82,7 @@ class LocalPool(Pool):
             if self._closed:
                 raise PoolClosed(f"job {job.id} comes too late: the pool takes no more")
             self._waiting.append(job)
-            self._jobs.notify(self._takers)
+            self._call()
 
     def cancel(self, job_id: str, how: CancelHow) -> CancelReply:
         """See `Pool.cancel`. Reports are not cancelled."""

@@ -49,6 +49,10 @@ class SlotPool(LocalPool):
     def __init__(self, config: PoolConfig) -> None:
         super().__init__(config)
         self._books = Books()
+        self._idle = 0
+        """Slots that wait for a job."""
+        self._called = False
+        """Whether one of these has been woken, and has not looked yet."""
         self._servers: dict[int, Server] = {}
         """What serves slots, by the slot's own identity: a zombie's no more."""
         self._failing = False
@@ -165,15 +169,27 @@ class SlotPool(LocalPool):
         with self._lock:
             while True:
                 if self._stopped or slot.stale or not self._books.has(slot):
-                    if self._waiting:
-                        self._jobs.notify()  # the wake-up may have been meant for a slot that stays
+                    self._call()  # the wake-up may have been meant for a slot that stays
                     return None
                 if self._waiting:
                     job = self._waiting.popleft()
+                    self._call()
                     slot.run = self._make_run(job, Slot(index=slot.index, pid=os.getpid()))
                     self._unreported += 1
                     return slot.run
+                self._idle += 1
                 self._jobs.wait()
+                self._idle -= 1
+                self._called = False
+
+    def _call(self) -> None:
+        """Wake one idle slot for all jobs that wait: before it runs one, it wakes the next for those that are left.
+
+        Where jobs are short, that one has run them all before the next has come.
+        """
+        if self._waiting and self._idle and not self._called:
+            self._called = True
+            self._jobs.notify()
 
     def _work(self, slot: SlotWorker, run: Run) -> bool:
         """Run one job and report it; False: it was given up meanwhile, and its slot with it."""

@@ -80,6 +80,15 @@ def hold(url: str) -> None:
     connection.release()
 
 
+def park(url: str) -> None:
+    """Park whatever comes, until this is killed."""
+    connection = connect(url)
+    queue = kombu.Queue("q")
+    with connection.Consumer(queue, on_message=lambda message: message.park(1000.0), prefetch_count=2):
+        while True:
+            drain(connection, 1.0)
+
+
 def wait(url: str, mode: str, count: str) -> None:
     """Tell for each message how long it was under way."""
     connection = connect(url)
@@ -132,5 +141,11 @@ def idle(url: str, mode: str, seconds: str) -> None:
 
 
 if __name__ == "__main__":
-    roles: dict[str, Callable[..., None]] = {"consume": consume, "hold": hold, "wait": wait, "idle": idle}
+    roles: dict[str, Callable[..., None]] = {
+        "consume": consume,
+        "hold": hold,
+        "park": park,
+        "wait": wait,
+        "idle": idle,
+    }
     roles[sys.argv[1]](*sys.argv[2:])

@@ -127,14 +127,38 @@ def test_the_prefetch_count_limits_what_is_held(connect: Call, send: Call, recei
     assert receiver.drain() == [3]
 
 
+def test_changes_are_asked_for_only_where_little_is_left(
+    connect: Call, send: Call, receive: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sender = connect()
+    send(sender, *range(350))
+    receiver = receive(connect())
+    transport = receiver.connection.transport
+    transport.BATCH = 100
+    fetch, fetches = transport.queues.fetch, []
+
+    def noted(*args: Any, **kwargs: Any) -> Any:
+        batch = fetch(*args, **kwargs)
+        fetches.append((kwargs["watching"], len(batch.deliveries)))
+        return batch
+
+    monkeypatch.setattr(transport.queues, "fetch", noted)
+    while receiver.drain():
+        pass
+    assert fetches == [(True, 100), (False, 100), (False, 100), (True, 50)]
+    transport.SAFETY_NET = 60.0
+    send(sender, "later")
+    assert receiver.drain(30.0) == ["later"]
+
+
 def test_a_parked_message_comes_back_after_its_time(connect: Call, send: Call, receive: Call, server: Any) -> None:
     send(connect(), 1, priority=6)
     receiver = receive(connect())
     receiver.drain()
     receiver.messages[0].park(0.3)
     assert receiver.messages[0].acknowledged
-    assert nothing_held(server)
     assert receiver.drain() == []
+    assert nothing_held(server)
     begin = time.monotonic()
     assert receiver.drain(5.0) == [1]
     assert 0.2 < time.monotonic() - begin < 2.0
@@ -162,6 +186,7 @@ def test_what_became_due_earlier_is_taken_earlier(connect: Call, send: Call, rec
     receiver.drain()
     for message, seconds in zip(receiver.messages, (300, 100, 200), strict=True):
         message.park(seconds)
+    assert receiver.drain() == []
     for member, due in server.zrange("wk:1:delayed", 0, -1, withscores=True):
         server.zadd("wk:1:delayed", {member: due - 1000})
     assert receiver.drain(10.0) == [2, 3, 1]
@@ -189,6 +214,7 @@ def test_a_purge_takes_what_is_parked_and_leaves_what_is_held(
             pass
         for message in receiver.messages[:2]:
             message.park(1000)
+        receiver.connection.transport.flush()
     assert server.zcard("wk:1:delayed") == 3
     assert sender.default_channel.queue_purge("q[1]*") == 3
     assert server.zcard("wk:1:delayed") == server.hlen("unacked") == 1

@@ -39,6 +39,11 @@ class LeasedQoS:
         """Unsettled deliveries by tag, oldest first, from the moment they are fetched."""
         self.lost: set[str] = set()
         """Those of `held` of which a renewal found that they are in other hands."""
+        self.parked = 0
+        """Messages that were parked since the last fetch."""
+        self.surplus = 0
+        """Messages still to be delivered of a fetch that has brought more than there was room for; see `has_place`."""
+        self._fetched = 0
 
     def can_consume(self) -> bool:
         """Whether there is room for one more."""
@@ -52,6 +57,28 @@ class LeasedQoS:
     def can_consume_max_estimate(self) -> int | None:
         """Room in messages; None: no limit."""
         return max(self.prefetch_count - len(self.held), 0) if self.prefetch_count else None
+
+    def allowed(self, most: int) -> int:
+        """How many messages are to be fetched now, up to `most`: as there is room for, or more.
+
+        What is parked needs no room. So where all that the last fetch has brought was parked, this one may bring twice
+        as many more. Where that was wrong, what is beyond the room is handed back, see `has_place`.
+        """
+        room = self.can_consume_max_estimate()
+        if room is None:
+            return most
+        beyond = 2 * self.parked if self.parked >= self._fetched else 0
+        return min(room + beyond, most)
+
+    def fetched(self, number: int) -> None:
+        """Note that a fetch has brought so many messages; they are held, and none is delivered yet."""
+        self.parked, self._fetched = 0, number
+        self.surplus = number if self.prefetch_count and len(self.held) > self.prefetch_count else 0
+
+    def has_place(self) -> bool:
+        """Whether there is room for the next one that was fetched. Asked for each of a surplus, in their order."""
+        self.surplus -= 1
+        return len(self.held) - self.surplus <= self.prefetch_count
 
     def append(self, message: LeasedMessage, delivery_tag: str) -> None:
         """Nothing to do: a delivery is held from its fetch on, and a broadcast is not held at all."""

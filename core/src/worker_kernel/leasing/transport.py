@@ -212,6 +212,9 @@ class LeasingTransport(virtual.Transport, ABC):  # type: ignore[misc]  # kombu i
         while self._inbox:
             channel, delivery = self._inbox.popleft()
             qos = channel.qos
+            if qos.surplus and not qos.has_place():
+                self._send_back(channel, delivery)
+                continue
             if qos.lost and delivery.tag in qos.lost:
                 qos.drop(delivery.tag)
                 continue
@@ -224,6 +227,13 @@ class LeasingTransport(virtual.Transport, ABC):  # type: ignore[misc]  # kombu i
                 delivered = True
                 callback(message)
         return delivered
+
+    def _send_back(self, channel: Any, first: Delivery) -> None:
+        """Let others have what was fetched from `first` on, because this channel may hold no more."""
+        rest = [first, *(delivery for other, delivery in self._inbox if other is channel)]
+        self._inbox = deque(item for item in self._inbox if item[0] is not channel)
+        channel.qos.fetched(0)
+        channel.hand_back([delivery.tag for delivery in rest])
 
     def _hungry(self) -> list[Any]:
         """The channels that consume and have room."""

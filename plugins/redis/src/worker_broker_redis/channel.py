@@ -19,11 +19,11 @@ from .message import handed_back, quarantined, unpack
 from .queues import Keys, Move
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from worker_kernel import LeasedMessage
 
-    from .queues import Delivery
+    from .queues import Batch, Delivery
 
 log = logging.getLogger("worker_broker_redis")
 
@@ -61,6 +61,8 @@ class RedisChannel(LeasingChannel, kombu_redis.Channel):  # type: ignore[misc]  
         self._shared_client: Any = None
         self._ordered: list[str] = []  # the queues that are consumed from, as they had their turn last
         self._lists: list[tuple[str, str]] = []  # theirs
+        self.left = 0
+        """Messages that the last fetch has left in the queues."""
         super().__init__(connection, **kwargs)
 
     # -- kombu's connections ------------------------------------------------------------------------------------------
@@ -142,9 +144,10 @@ class RedisChannel(LeasingChannel, kombu_redis.Channel):  # type: ignore[misc]  
             found = self._keys[queue, priority] = self.key(queue, priority)
         return found
 
-    def fetched(self, deliveries: Iterable[Delivery]) -> None:
-        """Give the next queue its turn, and keep expiring queues."""
-        for queue in dict.fromkeys(delivery.queue for delivery in deliveries):
+    def fetched(self, batch: Batch) -> None:
+        """Remember what was left, give the next queue its turn, and keep expiring queues."""
+        self.left = batch.waiting
+        for queue in dict.fromkeys(delivery.queue for delivery in batch.deliveries):
             self._queue_cycle.rotate(queue)
         for queue in self._expires:
             if queue in self._active_queues:
@@ -153,12 +156,12 @@ class RedisChannel(LeasingChannel, kombu_redis.Channel):  # type: ignore[misc]  
     # -- settlement -------------------------------------------------------------------------------------------------
 
     def basic_park(self, delivery_tag: str, seconds: float) -> None:
-        """Hand a message back so that nobody gets it for `seconds`."""
+        """Hand a message back, as it came, so that nobody gets it for `seconds`; at the next turn of the transport."""
         self._open("basic_park")
         delivery = self.qos.drop(delivery_tag)
         if delivery is not None:
-            move = self._move(delivery, handed_back(delivery), where=seconds)
-            self._refuse([delivery], self.connection.move([move]), "park")
+            self.qos.parked += 1
+            self.connection.park_later(delivery, self._move(delivery, delivery.raw, where=seconds))
 
     def basic_return(self, delivery_tag: str) -> None:
         """Put a message back to be taken next, with the start that it has had."""

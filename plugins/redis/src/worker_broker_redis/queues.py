@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import os
@@ -61,7 +62,7 @@ class Batch:
     damaged: tuple[str, ...]
     """For each entry that is no message, and is in quarantine now: its queue."""
     late: frozenset[str]
-    """Tags of what was settled before, and came too late."""
+    """Tags of what was settled or parked before, and came too late."""
 
 
 @attrs.frozen(kw_only=True)
@@ -149,6 +150,7 @@ class Queues:
         limit: int,
         watching: bool = False,
         settled: Sequence[str] = (),
+        parked: Sequence[Move] = (),
     ) -> Batch:
         """Take up to `limit` messages and hold them.
 
@@ -159,6 +161,7 @@ class Queues:
             limit: At most so many messages.
             watching: Have the link told when there is more.
             settled: Tags to `settle` before, in the same round trip.
+            parked: What to `move` before, in the same.
         """
         self._fetches += 1
         names = self.keys
@@ -184,6 +187,8 @@ class Queues:
             self._of_queues, self._of_keys = [queue for queue, _ in lists], [names.delayed, *(key for _, key in lists)]
         fetch = Step(scripts.FETCH, self._of_keys, [*arguments, *self._of_queues], watching)
         before = [self._settlement(settled)] if settled else []
+        if parked:
+            before.append(self._moving(parked))
         *late, (taken, waiting, next_due, damaged) = link.run_together(*before, fetch)
         return Batch(
             deliveries=tuple(
@@ -200,7 +205,7 @@ class Queues:
             waiting=waiting,
             next_due=float(next_due) if next_due else None,
             damaged=tuple(queue.decode() for queue in damaged),
-            late=_texts(late[0]) if late else frozenset(),
+            late=_texts(itertools.chain(*late)),
         )
 
     def settle(self, link: Link, tags: Sequence[str]) -> frozenset[str]:
@@ -214,17 +219,16 @@ class Queues:
 
     def move(self, link: Link, moves: Iterable[Move]) -> frozenset[str]:
         """Put messages to where they can be taken again; return the tags that came too late."""
+        return _texts(link.run_together(self._moving(moves))[0])
+
+    def _moving(self, moves: Iterable[Move]) -> Step:
         names = self.keys
         arguments: list[Any] = []
         for one in moves:
             where = one.where if isinstance(one.where, str) else "inf" if math.isinf(one.where) else max(one.where, 0.0)
             arguments += [one.owner, one.tag, one.attempts, one.list, where, one.raw]
-        late = link.run(
-            scripts.MOVE,
-            [names.unacked, names.index, names.attempts, names.holders, names.delayed],
-            [names.held, names.owner, *arguments],
-        )
-        return _texts(late)
+        keys = [names.unacked, names.index, names.attempts, names.holders, names.delayed]
+        return Step(scripts.MOVE, keys, [names.held, names.owner, *arguments])
 
     def renew(self, link: Link) -> frozenset[str]:
         """Extend the lease to its full length from now; return the tags that are still ours."""

@@ -95,6 +95,7 @@ class Transport(LeasingTransport):
         self.pool = pool(self.address, client_name=client.transport_options.get("client_name"))
         """Connections for what is not fetched: declaring, broadcasts, and the one for sending."""
         self._sender: Exclusive | None = None
+        self._parked: list[tuple[Delivery, Move]] = []
         self._queues: Queues | None = None
         self._link: Link | None = None
         self._waker: Waker | None = None
@@ -131,6 +132,7 @@ class Transport(LeasingTransport):
         for channel in [*self._avail_channels, *self.channels]:
             channel.drop()
         self._settled.clear()
+        self._parked.clear()
         self._disconnect()
 
     def _disconnect(self) -> None:
@@ -270,17 +272,36 @@ class Transport(LeasingTransport):
     # -- one turn ---------------------------------------------------------------------------------------------------
 
     def flush(self) -> None:
-        """Tell the server what was settled, in as few steps as can be. A late settlement is refused with a warning."""
-        if not self._settled or self._after_fork():
+        """Tell the server what was settled or parked, in as few steps as can be. What comes too late is logged."""
+        if not (self._settled or self._parked) or self._after_fork():
             return
         while settled := self._settled[:SETTLED_AT_ONCE]:
             late = self.queues.settle(self.link, [delivery.tag for delivery in settled])
             del self._settled[: len(settled)]
             self._were_settled(settled, late)
+        if self._parked:
+            parked, self._parked = self._parked, []
+            self._were_parked(parked, self.move([move for _, move in parked]))
 
     def _were_settled(self, settled: list[Delivery], late: frozenset[str]) -> None:
         if late:
             self.refused([delivery for delivery in settled if delivery.tag in late], "settlement")
+
+    def _were_parked(self, parked: list[tuple[Delivery, Move]], late: frozenset[str]) -> None:
+        if late:
+            self.refused([delivery for delivery, _ in parked if delivery.tag in late], "park")
+
+    def park_later(self, delivery: Delivery, move: Move) -> None:
+        """Have a message put aside with the next fetch or, where there is no room for one, at the end of this turn."""
+        self._parked.append((delivery, move))
+        if len(self._parked) == 1:
+            self.expect_more()  # and learn what is due next
+
+    def _settle_up(self) -> None:
+        if self._parked and not (self._more and self._room()):
+            self.flush()
+        else:
+            super()._settle_up()
 
     def renew(self) -> None:
         """Renew the lease of all that is held. What has passed into other hands is logged, once."""
@@ -380,20 +401,30 @@ class Transport(LeasingTransport):
         for channel in channels:
             lists = channel.lists()
             width = len(lists) // len(channel.priority_steps) if channel.queue_order_strategy == "round_robin" else 1
-            room = channel.qos.can_consume_max_estimate()
-            limit = self.BATCH if room is None else min(room, self.BATCH)
-            settled = self._settled
-            tags = [delivery.tag for delivery in settled]
+            settled, parked = self._settled, self._parked
+            watching = channel.left <= self.BATCH  # what is told of a change is of no use where there is more anyway
             batch = self._looked_at(
-                self.queues.fetch(self.link, lists, width=width, limit=limit, watching=True, settled=tags)
+                self.queues.fetch(
+                    self.link,
+                    lists,
+                    width=width,
+                    limit=channel.qos.allowed(self.BATCH),
+                    watching=watching,
+                    settled=[delivery.tag for delivery in settled],
+                    parked=[move for _, move in parked],
+                )
             )
-            self._settled = []
+            self._settled, self._parked = [], []
             self._were_settled(settled, batch.late)
+            self._were_parked(parked, batch.late)
             channel.hold(batch.deliveries)
-            channel.fetched(batch.deliveries)
+            channel.qos.fetched(len(batch.deliveries))
+            channel.fetched(batch)
             self._inbox.extend((channel, delivery) for delivery in batch.deliveries)
-            more = more or batch.waiting > 0
+            more = more or batch.waiting > 0 or not watching
             delays += [] if batch.next_due is None else [batch.next_due]
+            # Where the server had to be told the script first, the fetch came before what was parked.
+            delays += [float(move.where) for _, move in parked]
         self._more = more
         self.flush()  # what needs no acknowledgement is gone before it is delivered
         self._look_again(min(delays, default=None))
@@ -432,6 +463,7 @@ class Transport(LeasingTransport):
         return found
 
     def _forget_after_fork(self) -> None:
+        self._parked.clear()
         for thing in (self._link, self._waker, self._sender):
             if thing is not None:
                 thing.close()

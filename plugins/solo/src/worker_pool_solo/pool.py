@@ -42,7 +42,6 @@ class SoloPool(LocalPool):
     """
 
     capabilities: ClassVar[Capabilities] = CAPABILITIES
-    _takers = 2  # the main thread, and the one that runs reports
 
     def __init__(self, config: PoolConfig) -> None:
         super().__init__(config)

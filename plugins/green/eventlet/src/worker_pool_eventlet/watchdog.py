@@ -60,6 +60,10 @@ class Eventlet:
         """See `worker_kernel.Green`."""
         return cast("Greenlet", getcurrent())
 
+    def let_turn(self) -> None:
+        """See `worker_kernel.Green`."""
+        eventlet.sleep(0)
+
     def call_soon(self, function: Callable[[], object]) -> None:
         """See `worker_kernel.Green`: eventlet has no such call, so a pipe wakes its loop."""
         self._calls.append(function)

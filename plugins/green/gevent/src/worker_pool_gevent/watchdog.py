@@ -37,6 +37,10 @@ class Gevent:
         """See `worker_kernel.Green`."""
         return cast("Greenlet", gevent.getcurrent())
 
+    def let_turn(self) -> None:
+        """See `worker_kernel.Green`."""
+        gevent.sleep(0)
+
     def call_soon(self, function: Callable[[], object]) -> None:
         """See `worker_kernel.Green`."""
         self._loop.run_callback_threadsafe(function)
