@@ -108,7 +108,7 @@ POOL: tuple[Setting, ...] = (
         parse=kinds.optional(kinds.choice("default", "fair", "fast", "adaptive", also={"fcfs": "fast"})),
         kind="one of default, fair, fast, adaptive",
         help="How jobs are spread over child processes. fair: a job only where a slot is free; fast (or fcfs): a few "
-        "small jobs at a time; adaptive: fast for tasks that take less than 5 ms, else fair. None: adaptive.",
+        "small jobs at a time; adaptive: fast for tasks that take less than 10 ms, else fair. None: adaptive.",
         options=("-O", "--optimization"),
         metavar="fair|fast|adaptive",
     ),

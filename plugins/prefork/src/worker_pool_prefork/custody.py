@@ -15,6 +15,8 @@ from collections.abc import Callable
 
 TICK = 0.01
 """Seconds that the main thread may be at work before the control thread stands in for it; then, between two looks."""
+QUIET = 5
+"""Ticks without work after which the control thread sleeps: to be woken costs the next job more than a few ticks do."""
 
 
 class Custody:
@@ -65,13 +67,16 @@ class Custody:
             look: looks at what runs; called at each tick while the main thread is at work.
             idle: called when it is no more.
         """
+        quiet = 0
         while True:
             self._at_work.wait()
             time.sleep(TICK)
             if not self._right.acquire(blocking=False):
-                if self._worked:  # many short jobs: to wake this thread for each would cost more than a tick
-                    self._worked = False
+                quiet = 0 if self._worked else quiet + 1
+                self._worked = False
+                if quiet < QUIET:
                     continue
+                quiet = 0
                 idle()
                 self._at_work.clear()
                 if not self._right.locked():  # the main thread has left just now, and may have found the event set
