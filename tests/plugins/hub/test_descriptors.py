@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import threading
 
 import pytest
 from kombu.utils.eventio import ERR
@@ -56,8 +57,10 @@ def test_a_number_that_nobody_watches_any_more_does_not_spin(hub: KombuHub) -> N
     ours.close()
     hub.remove(number)  # too late: the kernel has no such descriptor to unregister
     assert turns_while_idle(hub) <= 4
-    hub.wake()
+    other = threading.Thread(target=hub.wake)
+    other.start()
     hub.run_once(timeout=LONG)
+    other.join()
     assert hub.statistics().wakeups == 1  # what is watched is still watched
     os.close(copy)
     theirs.close()

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import queue
 import resource
+import signal
 import socket
 import threading
 from collections.abc import Iterator
@@ -213,6 +214,41 @@ def test_wake_before_the_poll_is_not_lost(hub: KombuHub) -> None:
     hub.wake()
     hub.run_once(timeout=LONG)
     assert hub.statistics().wakeups == 1
+
+
+def test_the_loops_own_thread_wakes_it_without_a_byte(counting: tuple[KombuHub, CountingWaker]) -> None:
+    hub, waker = counting
+    hub.run_once(timeout=0.0)
+    hub.wake()
+    hub.run_once(timeout=LONG)
+    assert waker.sent == 0
+
+
+def test_the_handler_of_a_signal_ends_the_wait_that_it_interrupts(hub: KombuHub) -> None:
+    before = signal.signal(signal.SIGALRM, lambda *_: hub.wake())
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        hub.run_once(timeout=LONG)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
+        signal.signal(signal.SIGALRM, before)
+    assert hub.statistics().turns == 1
+
+
+def test_a_tick_can_ask_for_another_before_the_wait(hub: KombuHub) -> None:
+    transport_hub = hub.scope().transport_hub
+    ticks: list[int] = []
+
+    def tick() -> None:
+        ticks.append(len(ticks))
+        if len(ticks) == 1:
+            transport_hub.ensure_tick()
+
+    transport_hub.on_tick.add(tick)
+    hub.run_once(timeout=LONG)
+    transport_hub.ensure_tick()  # it comes by anyway
+    hub.run_once(timeout=0.0)
+    assert ticks == [0, 1]
 
 
 def test_a_turn_that_ran_a_call_does_not_block(hub: KombuHub) -> None:

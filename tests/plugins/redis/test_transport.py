@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import socket
 import time
+import uuid
 from collections.abc import Callable
 from typing import Any
 
@@ -388,3 +390,24 @@ def test_each_connection_says_which_library_it_is(connect: Call, server: Any) ->
     said = {client.get("lib-ver") for client in server.client_list() if client["name"] == "introduced"}
     assert said <= {redis.__version__, "", None}, "servers older than 7.2 do not keep it"
     assert said
+
+
+def test_a_connection_that_was_closed_while_nothing_was_sent_is_made_anew(
+    connect: Call, send: Call, server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker_broker_redis.connections._IDLE", 0.0)
+    connection = connect()
+    send(connection, 1)
+    connection.transport._sender._connection._sock.shutdown(socket.SHUT_RDWR)
+    send(connection, 2)
+    assert server.llen("q") == 2
+
+
+def test_what_kombu_s_encoder_alone_can_write_is_written(connect: Call, receive: Call) -> None:
+    connection = connect()
+    connection.Producer().publish(
+        1, routing_key="q", headers={"when": uuid.UUID(int=1)}, declare=[kombu.Queue("q")], serializer="json"
+    )
+    receiver = receive(connection)
+    receiver.drain()
+    assert "00000000-0000-0000-0000-000000000001" in str(receiver.messages[0].headers["when"])

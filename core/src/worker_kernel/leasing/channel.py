@@ -46,8 +46,8 @@ class LeasedQoS:
 
     def is_hungry(self) -> bool:
         """Whether there is room for as many as are worth a fetch."""
-        room = self.can_consume_max_estimate()
-        return room is None or room >= min(self.patience, self.prefetch_count)
+        most = self.prefetch_count
+        return not most or most - len(self.held) >= min(self.patience, most)
 
     def can_consume_max_estimate(self) -> int | None:
         """Room in messages; None: no limit."""

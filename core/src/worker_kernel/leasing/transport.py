@@ -73,8 +73,8 @@ class LeasingTransport(virtual.Transport, ABC):  # type: ignore[misc]  # kombu i
         """Wait until there may be something to do, at most `timeout` seconds."""
 
     @abstractmethod
-    def _nudge(self) -> None:
-        """End a wait of the hub's."""
+    def _ring(self) -> None:
+        """End a wait, by a descriptor that can be read."""
 
     @abstractmethod
     def _forget_after_fork(self) -> None:
@@ -99,6 +99,16 @@ class LeasingTransport(virtual.Transport, ABC):  # type: ignore[misc]  # kombu i
         if self._inbox or (self._more and self._room()):
             self._nudge()
 
+    def _nudge(self) -> None:
+        """Make sure that a tick comes before the hub waits next: ours is asked for one, kombu's is woken."""
+        if self._hub is None:
+            return  # `drain_events` looks at everything before it sleeps
+        ensure_tick = getattr(self._hub, "ensure_tick", None)
+        if ensure_tick is None:
+            self._ring()
+        else:
+            ensure_tick()
+
     def _leave_hub(self, loop: Any) -> None:
         self._hub = None
         loop.on_tick.discard(self._on_tick)
@@ -107,15 +117,15 @@ class LeasingTransport(virtual.Transport, ABC):  # type: ignore[misc]  # kombu i
                 timer.cancel()
         self._timers, self._due_timer, self._flush_timer = [], None, None
 
-    def _look_in(self, delay: float, wake: Any) -> None:
-        """Look again after `delay` seconds although nobody woke us; `wake` ends the wait of the hub."""
+    def _look_in(self, delay: float) -> None:
+        """Look again after `delay` seconds although nobody woke us."""
         self._next_look = time.monotonic() + delay
         if self._hub is not None:
             if self._due_timer is not None:
                 self._due_timer.cancel()
                 self._due_timer = None
             if delay < self.SAFETY_NET:
-                self._due_timer = self._hub.call_later(delay, wake)
+                self._due_timer = self._hub.call_later(delay, self._nudge)
 
     # -- driven by drain_events -------------------------------------------------------------------------------------
 
@@ -217,11 +227,7 @@ class LeasingTransport(virtual.Transport, ABC):  # type: ignore[misc]  # kombu i
 
     def _hungry(self) -> list[Any]:
         """The channels that consume and have room."""
-        return [
-            channel
-            for channel in self.channels
-            if channel.active_queues and channel.qos.can_consume() and channel.qos.is_hungry()
-        ]
+        return [channel for channel in self.channels if channel.qos.is_hungry() and channel.active_queues]
 
     def _room(self) -> bool:
         return bool(self._hungry())

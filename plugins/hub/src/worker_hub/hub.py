@@ -78,6 +78,12 @@ class KombuHub:
         self._failures: deque[tuple[RecordingScope, Exception]] = deque()
         self._scopes: dict[RecordingScope, None] = {}
         self._thread: int | None = None
+        self._ticks = False
+        """Whether the tick callbacks of this turn are being called, or were, and the wait is still to come."""
+        self._polls = False
+        """Whether the loop may be waiting, or is just about to."""
+        self._again = False
+        """Whether the loop's own thread wants it not to wait."""
         self._closed = False
         self._turns = self._wakeups = self._called = 0
         self._watch_waker()
@@ -148,7 +154,15 @@ class KombuHub:
 
     def wake(self) -> None:
         """Make `run_once` return soon, the next one if none is under way. For any thread and for signal handlers."""
-        self._waker.wake()
+        if threading.get_ident() == self._thread and not self._polls:  # a signal's handler may interrupt the wait
+            self._again = True
+        else:
+            self._waker.wake()
+
+    def ensure_tick(self) -> None:
+        """Have the tick callbacks called again before the loop waits. On the loop's thread only."""
+        if self._ticks:  # else they come by before that anyway
+            self._again = True
 
     # -- the loop ---------------------------------------------------------------------------------------------------
 
@@ -167,12 +181,21 @@ class KombuHub:
         self._thread = threading.get_ident()
         self._turns += 1
         busy = self._run_due()
+        self._ticks = True
         for scope in list(self._scopes):
             scope.run_ticks()
-        events = self.descriptors.poll(0.0 if busy or self._calls else self._longest(timeout))
+        events = self._wait(0.0 if busy else self._longest(timeout))
         for watch, event in events:
             self._dispatch(watch, event)
         self._run_due()
+        self._again = False
+
+    def _wait(self, timeout: float) -> list[tuple[Watch, int]]:
+        self._polls = True  # before `_again` is looked at: whoever comes later rings
+        try:
+            return self.descriptors.poll(0.0 if self._again or self._calls else timeout)
+        finally:
+            self._polls = self._ticks = False
 
     def statistics(self) -> HubStatistics:
         """Return the counts."""

@@ -115,6 +115,10 @@ class TransportHub:
         """Stop writing ``fd``, but go on reading it."""
         self._take_away(fd, writer=None)
 
+    def ensure_tick(self) -> None:
+        """Have the callbacks of `on_tick` called again before the loop waits next. kombu's hub has no such thing."""
+        self._scope.hub.ensure_tick()
+
     def call_soon(self, callback: Callable[..., object], *args: Any) -> SoonCall:
         """Call ``callback(*args)`` in one of the next turns. On the loop's thread only."""
         return self._scope.call_soon(callback, *args)

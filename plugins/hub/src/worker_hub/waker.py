@@ -31,8 +31,10 @@ class Waker:
         if self._rung:
             return False
         self._rung = True
-        with contextlib.suppress(OSError):  # full, so it is readable already; or closed, so nobody polls any more
+        try:
             self._writer.send(b"\0")
+        except OSError:
+            pass  # full, so it is readable already; or closed, so nobody polls any more
         return True
 
     def drain(self) -> None:

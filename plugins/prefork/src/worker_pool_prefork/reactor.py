@@ -67,6 +67,10 @@ class Reactor:
         """The thread that is in `turn`; 0: none."""
         self._ends = False
         self._hub: Hub | None = None
+        self._hub_thread = 0
+        """The hub's, once it has turned this; 0: not yet."""
+        self._soon = False
+        """Whether the hub is to make the calls that are there, in its present turn."""
         self._hub_timer: TimerHandle | None = None
         self._hub_due = _LONG
 
@@ -104,16 +108,19 @@ class Reactor:
         What one of them raises is logged, the others go on: one host's fault is not another's.
         """
         due = self._next_due()
-        wait = min(_LONG if timeout is None else timeout, due)
+        wait = 0.0 if self._calls else min(_LONG if timeout is None else timeout, due)
         outer, self._turner = self._turner, threading.get_ident()
         try:
             for key, events in self._selector.select(wait):
                 self._run(key.data, events)
             self._fire()
-            while self._calls:
-                self._run(self._calls.popleft())
+            self._make_calls()
         finally:
             self._turner = outer
+
+    def _make_calls(self) -> None:
+        while self._calls:
+            self._run(self._calls.popleft())
 
     def _fire(self) -> None:
         """Make the calls that are due now; those that they add come in a later turn, after the descriptors."""
@@ -155,7 +162,14 @@ class Reactor:
     def post(self, action: Callable[[], object]) -> None:
         """Have ``action()`` called by whoever turns the reactor, in the order of these calls."""
         self._calls.append(action)
-        if not self._woken and self._turner != threading.get_ident():  # who turns it comes by before it sleeps
+        thread = threading.get_ident()
+        if self._turner == thread:
+            return  # who turns it comes by before it sleeps
+        if self._hub is not None and self._hub_thread == thread:
+            if not self._soon:
+                self._soon = True
+                self._hub.call_soon(self._hub_calls)
+        elif not self._woken:
             self._woken = True
             try:
                 os.write(self._wake_out, b"!")
@@ -216,7 +230,17 @@ class Reactor:
                 self._hub_timer.cancel()
             self._hub = self._hub_timer = None
 
+    def _hub_calls(self) -> None:
+        """Make the calls that the hub's own thread has left: no descriptor has to be written and read for that."""
+        self._soon = False
+        outer, self._turner = self._turner, threading.get_ident()
+        try:
+            self._make_calls()
+        finally:
+            self._turner = outer
+
     def _hub_turn(self, *_: Any) -> None:
+        self._hub_thread = threading.get_ident()
         self.turn(0.0)
         if self._hub is not None:
             self._arm()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import redis
 from kombu.transport import redis as kombu_redis
+from kombu.utils import json as kombu_json
 
 from worker_kernel import QUARANTINE_SUFFIX, LeasingChannel
 
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from .queues import Delivery
 
 log = logging.getLogger("worker_broker_redis")
+
+_text = kombu_json.JSONEncoder().encode
+"""Writes an envelope as kombu does, which makes an encoder anew for each."""
 
 
 class Poller:
@@ -55,6 +59,8 @@ class RedisChannel(LeasingChannel, kombu_redis.Channel):  # type: ignore[misc]  
     def __init__(self, connection: Any, **kwargs: Any) -> None:
         self._keys: dict[tuple[str, int], str] = {}
         self._shared_client: Any = None
+        self._ordered: list[str] = []  # the queues that are consumed from, as they had their turn last
+        self._lists: list[tuple[str, str]] = []  # theirs
         super().__init__(connection, **kwargs)
 
     # -- kombu's connections ------------------------------------------------------------------------------------------
@@ -75,6 +81,16 @@ class RedisChannel(LeasingChannel, kombu_redis.Channel):  # type: ignore[misc]  
         """The names of keys, as the transport's options have them."""
         return Keys(self.global_keyprefix, unacked=self.unacked_key, index=self.unacked_index_key)
 
+    # -- sending ------------------------------------------------------------------------------------------------------
+
+    def _put(self, queue: str, message: dict[str, Any], **kwargs: Any) -> None:
+        """Put a message into its list. kombu's way for what is more than that takes longer than the server does."""
+        if queue in self._expires or kwargs.get("_publish_batch") is not None:
+            super()._put(queue, message, **kwargs)
+            return
+        priority = self.priority(self._get_message_priority(message, reverse=False))
+        self.connection.push(self._key(queue, priority), _text(message))
+
     # -- messages ---------------------------------------------------------------------------------------------------
 
     def basic_consume(
@@ -85,6 +101,7 @@ class RedisChannel(LeasingChannel, kombu_redis.Channel):  # type: ignore[misc]  
         if queue in self.active_fanout_queues:
             self._in_listen = False
             self.listen()  # at once, to all of them: what is broadcast before the subscription reaches nobody
+            self.connection.listens_anew()
         self.consumes(queue, no_ack, callback)
 
     def basic_cancel(self, consumer_tag: str) -> None:
@@ -109,7 +126,10 @@ class RedisChannel(LeasingChannel, kombu_redis.Channel):  # type: ignore[misc]  
     def lists(self) -> list[tuple[str, str]]:
         """Queue and key of every list that is consumed from, the most urgent first, as kombu orders them."""
         queues = self._queue_cycle.consume(len(self.active_queues))
-        return [(queue, self._key(queue, step)) for step in self.priority_steps for queue in queues]
+        if queues != self._ordered:
+            self._ordered = queues
+            self._lists = [(queue, self._key(queue, step)) for step in self.priority_steps for queue in queues]
+        return self._lists
 
     def key(self, queue: str, priority: int = 0) -> str:
         """The key of the list of a queue's messages of a priority."""

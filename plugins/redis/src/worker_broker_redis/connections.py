@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from typing import TYPE_CHECKING, Any
 
 import redis
+from hiredis import pack_command
 from redis import sentinel
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from .address import Address
 
 LOST = (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError, OSError)
 """What says that a connection is gone."""
 _CHUNK = 1 << 16
+_IDLE = 1.0
+"""Seconds without a call after which a connection may have been closed by the server, as far as is known."""
 
 
 def pool(address: Address, *, retry: Any = None, client_name: str | None = None) -> Any:
@@ -82,6 +88,7 @@ class Exclusive:
         self._pool = source
         self._connection = source.get_connection()
         self._pid = os.getpid()
+        self._called = time.monotonic()
 
     def call(self, *commands: tuple[Any, ...]) -> list[Any]:
         """Send commands in one go and return their replies, errors of the server among them, unraised.
@@ -90,7 +97,8 @@ class Exclusive:
             redis.ConnectionError: the connection is lost, now or before.
         """
         self._check()
-        self._connection.send_packed_command(self._connection.pack_commands(commands), check_health=False)
+        self._called = time.monotonic()
+        self._connection.send_packed_command((_packed(commands),), check_health=False)
         replies = []
         for _ in commands:
             try:
@@ -98,6 +106,17 @@ class Exclusive:
             except redis.exceptions.ResponseError as error:
                 replies.append(error)
         return replies
+
+    def is_lost(self) -> bool:
+        """Whether it is known to be lost; after a while without a call it is looked at for that."""
+        if self._pid != os.getpid() or self._connection._sock is None:  # noqa: SLF001  # redis-py offers no other way
+            return True
+        if time.monotonic() - self._called < _IDLE:
+            return False
+        try:
+            return bool(self._connection.can_read(timeout=0))  # nothing is to come: what does is the end
+        except LOST:
+            return True
 
     def tell(self, *command: Any) -> None:
         """Send a command and wait for nothing: its reply is for `drain`.
@@ -116,8 +135,11 @@ class Exclusive:
         """
         self._check()
         came = False
-        if self._is_plain():
-            while (size := self._skip()) > 0:
+        plain: Any = self._connection._sock  # noqa: SLF001  # redis-py offers no other way
+        # Read directly, without waiting, unless it is encrypted, patched or blocking: one call of the system's where
+        # redis-py makes seven.
+        if type(plain) is socket.socket and plain.gettimeout() is not None:
+            while (size := self._skip(plain.fileno())) > 0:
                 came = True
                 if size < _CHUNK:
                     break
@@ -127,15 +149,10 @@ class Exclusive:
             came = True
         return came
 
-    def _is_plain(self) -> bool:
-        """Whether the socket can be read directly, without waiting: not where it is encrypted, patched or blocking."""
-        plain: Any = self._connection._sock  # noqa: SLF001  # redis-py offers no other way
-        return type(plain) is socket.socket and plain.gettimeout() is not None
-
-    def _skip(self) -> int:
-        """Throw away what has come, and return how much: one call of the system's where redis-py makes seven."""
+    def _skip(self, descriptor: int) -> int:
+        """Throw away what has come, and return how much."""
         try:
-            size = len(os.read(self.fileno(), _CHUNK))
+            size = len(os.read(descriptor, _CHUNK))
         except BlockingIOError:
             return 0
         except OSError as error:
@@ -159,6 +176,23 @@ class Exclusive:
         """Disconnect. Idempotent; in a forked child the parent's connection stays."""
         self._connection.disconnect()
 
+    def give_back(self) -> None:
+        """Disconnect, and let the pool have it for other uses."""
+        self._connection.disconnect()
+        self._pool.release(self._connection)
+
     def _check(self) -> None:
         if self._pid != os.getpid() or self._connection._sock is None:  # noqa: SLF001  # redis-py offers no other way
             raise redis.exceptions.ConnectionError("the connection to Redis is lost")
+
+
+def _packed(commands: Iterable[tuple[Any, ...]]) -> bytes:
+    """Return commands as the server reads them. redis-py looks at each argument of each first, in Python.
+
+    Raises:
+        redis.DataError: an argument is none that can be sent.
+    """
+    try:
+        return b"".join([pack_command(command) for command in commands])
+    except TypeError as error:
+        raise redis.exceptions.DataError(str(error)) from error

@@ -58,10 +58,10 @@ class Link:
         """Whether changes are told."""
         return self._wakeups is not None
 
-    def watch(self) -> None:
-        """Have changes told from now on, where the server can do that. Does nothing the second time."""
+    def watch(self) -> bool:
+        """Have changes told from now on, where the server can do that; whether that was new. Once is enough."""
         if self._asked:
-            return
+            return False
         self._asked = True
         wakeups = Exclusive(self._pool)
         number, subscribed = wakeups.call(("CLIENT", "ID"), ("SUBSCRIBE", INVALIDATIONS))
@@ -75,6 +75,7 @@ class Link:
         else:
             wakeups.close()
             log.warning("the server tells no changes of keys, so queues are looked at every second: %s", refusal)
+        return True
 
     def run(self, script: Script, keys: Sequence[str], arguments: Sequence[Any], *, watching: bool = False) -> Any:
         """Run a script and return its reply; with `watching`, what it reads is watched, where that is possible.

@@ -136,6 +136,9 @@ class Queues:
         self.holder = f"{PROCESS}.{os.getpid()}"
         """The process, as results are fenced by it: a connection may come and go while a task runs."""
         self._fetches = 0
+        self._lists: Sequence[tuple[str, str]] = ()  # what was fetched from last, mostly the same again
+        self._of_queues: list[str] = []
+        self._of_keys: list[str] = []
 
     def fetch(
         self,
@@ -175,9 +178,11 @@ class Queues:
             names.owners,
             names.attempts,
             names.holders,
-            *(queue for queue, _ in lists),
         ]
-        fetch = Step(scripts.FETCH, [names.delayed, *(key for _, key in lists)], arguments, watching)
+        if lists is not self._lists:
+            self._lists = lists
+            self._of_queues, self._of_keys = [queue for queue, _ in lists], [names.delayed, *(key for _, key in lists)]
+        fetch = Step(scripts.FETCH, self._of_keys, [*arguments, *self._of_queues], watching)
         before = [self._settlement(settled)] if settled else []
         *late, (taken, waiting, next_due, damaged) = link.run_together(*before, fetch)
         return Batch(

@@ -15,7 +15,7 @@ from worker_kernel import LeasingTransport
 
 from .address import Address
 from .channel import Poller, RedisChannel
-from .connections import LOST, disconnect, pool
+from .connections import LOST, Exclusive, disconnect, pool
 from .link import Link
 from .message import name
 from .queues import Batch, Move, Queues
@@ -23,7 +23,7 @@ from .restore import restore
 from .waker import Waker, wait
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from .queues import Delivery
 
@@ -93,12 +93,15 @@ class Transport(LeasingTransport):
         self.address = Address.of(client)
         """The server and the options."""
         self.pool = pool(self.address, client_name=client.transport_options.get("client_name"))
-        """Connections for what is not fetched: sending, declaring, broadcasts."""
+        """Connections for what is not fetched: declaring, broadcasts, and the one for sending."""
+        self._sender: Exclusive | None = None
         self._queues: Queues | None = None
         self._link: Link | None = None
         self._waker: Waker | None = None
         self._next_upkeep = 0.0  # monotonic; when to renew, and to look for what is abandoned
         self._watched: dict[int, Any] = {}
+        self._unwatched = True  # whether there may be descriptors that the hub does not know
+        self._hears = True  # whether there may be broadcasts
 
     # -- connection -------------------------------------------------------------------------------------------------
 
@@ -138,7 +141,9 @@ class Transport(LeasingTransport):
             self._link.close()
         if self._waker is not None:
             self._waker.close()
-        self._link = self._waker = None
+        if self._sender is not None:
+            self._sender.close()
+        self._link = self._waker = self._sender = None
         disconnect(self.pool)
 
     def as_uri(self, uri: str, include_password: bool = False, mask: str = "**") -> str:
@@ -196,13 +201,28 @@ class Transport(LeasingTransport):
         self._watched.clear()
 
     def _watch_descriptors(self) -> None:
+        self._unwatched = False
         wanted = self._descriptors()
         for descriptor in self._watched.keys() - wanted.keys():
             self._hub.remove_reader(descriptor)
         for descriptor, owner in wanted.items():
             if self._watched.get(descriptor) is not owner:
-                self._hub.add_reader(descriptor, self._on_readable)
+                self._hub.add_reader(descriptor, self._callback(owner))
         self._watched = wanted
+
+    def _callback(self, owner: Any) -> Callable[[], object]:
+        if isinstance(owner, Waker):
+            return owner.drain
+        return self._on_told if owner is self._link else self._on_heard
+
+    def _on_told(self) -> None:
+        """A list has changed: fetch at once, not only when the loop comes round."""
+        if self._link is not None and self._link.drain():
+            self._more = True
+            self._on_tick()
+
+    def _on_heard(self) -> None:
+        self._hears = True
 
     def _on_readable(self) -> None:
         if self._waker is None:
@@ -213,8 +233,16 @@ class Transport(LeasingTransport):
 
     def _on_tick(self) -> None:
         super()._on_tick()
-        if self._hub is not None:
+        if self._hub is None:
+            return
+        if self._unwatched:
             self._watch_descriptors()
+        if self._hears:
+            self._nudge()  # what was read of a descriptor may be more than one broadcast
+
+    def listens_anew(self) -> None:
+        """A channel has subscribed to broadcasts."""
+        self._unwatched = self._hears = True
 
     # -- driven by drain_events -------------------------------------------------------------------------------------
 
@@ -224,7 +252,7 @@ class Transport(LeasingTransport):
         Callable from any thread and from signal handlers; never blocks.
         """
         self._woken = True
-        self._nudge()
+        self._ring()
 
     def _sleep(self, timeout: float | None) -> None:
         descriptors = self._descriptors()
@@ -276,6 +304,23 @@ class Transport(LeasingTransport):
         self.expect_more()  # our own changes are not told
         return late
 
+    def push(self, key: str, raw: str) -> None:
+        """Put an envelope into a list, to be taken after all others.
+
+        Raises:
+            redis.ConnectionError: the connection is lost; it may be there or not.
+            redis.ResponseError: the server refuses.
+        """
+        self._after_fork()
+        if self._sender is not None and self._sender.is_lost():
+            self._sender.give_back()
+            self._sender = None
+        if self._sender is None:
+            self._sender = Exclusive(self.pool)
+        (reply,) = self._sender.call(("LPUSH", key, raw))
+        if isinstance(reply, Exception):
+            raise reply
+
     def take_one(self, channel: RedisChannel, queue: str) -> tuple[Delivery, ...]:
         """Take one message of a queue, if there is one. See `Queues.fetch`."""
         self._after_fork()
@@ -297,12 +342,14 @@ class Transport(LeasingTransport):
     def _take_turn(self) -> bool:
         """Renew, flush, fetch and deliver what there is; whether anything was delivered."""
         self._after_fork()
-        if (self._consumes() or self._holds_any()) and time.monotonic() >= self._next_upkeep:
+        if time.monotonic() >= self._next_upkeep and (self._consumes() or self._holds_any()):
             self._upkeep()
         if not self._inbox:
             self._exchange()
-        heard = [channel.hear() for channel in list(self.channels)]
-        return self._deliver_inbox() or any(heard)
+        delivered = self._deliver_inbox()
+        if self._hears or self._hub is None:
+            self._hears = any(channel.hear() for channel in list(self.channels))
+        return delivered or self._hears
 
     def _upkeep(self) -> None:
         self._begin_upkeep()
@@ -321,13 +368,14 @@ class Transport(LeasingTransport):
     def _exchange(self) -> None:
         if time.monotonic() >= self._next_look:
             self._more = True
-        channels = self._hungry()
-        if not (self._more and channels):
+        channels = self._hungry() if self._more else []
+        if not channels:
             self._settle_up()
             return
         if len(self._settled) > SETTLED_AT_ONCE:
             self.flush()
-        self.link.watch()
+        if self.link.watch():
+            self._unwatched = True
         more, delays = False, []
         for channel in channels:
             lists = channel.lists()
@@ -358,12 +406,12 @@ class Transport(LeasingTransport):
     def _look_again(self, delay: float | None) -> None:
         longest = self.SAFETY_NET if self.link.watches else UNWATCHED
         delay = longest if delay is None else min(longest, max(delay, 0.0) + 0.001)
-        self._look_in(delay, self._nudge)
+        self._look_in(delay)
 
     def _consumes(self) -> bool:
         return any(channel.active_queues for channel in self.channels)
 
-    def _nudge(self) -> None:
+    def _ring(self) -> None:
         waker = self._waker
         if waker is not None:
             waker.wake()
@@ -384,7 +432,7 @@ class Transport(LeasingTransport):
         return found
 
     def _forget_after_fork(self) -> None:
-        for thing in (self._link, self._waker):
+        for thing in (self._link, self._waker, self._sender):
             if thing is not None:
                 thing.close()
-        self._link = self._waker = self._queues = None
+        self._link = self._waker = self._sender = self._queues = None

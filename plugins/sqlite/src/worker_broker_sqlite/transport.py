@@ -165,8 +165,7 @@ class Transport(LeasingTransport):
         Callable from any thread and from signal handlers; never blocks.
         """
         self._woken = True
-        if self._waiter is not None:
-            self._waiter.wake()
+        self._ring()
 
     def _sleep(self, timeout: float | None) -> None:
         waiter = self._own_waiter()
@@ -274,11 +273,12 @@ class Transport(LeasingTransport):
 
     def _look_again(self, moment: float | None) -> None:
         delay = self.SAFETY_NET if moment is None else min(self.SAFETY_NET, max(moment - time.time(), 0.0) + 0.001)
-        self._look_in(delay, self.expect_more)
+        self._look_in(delay)
 
-    def _nudge(self) -> None:
-        if self._hub is not None and self._waiter is not None:
-            self._waiter.wake()
+    def _ring(self) -> None:
+        waiter = self._waiter
+        if waiter is not None:
+            waiter.wake()
 
     def _file_changed(self) -> bool:
         before, self._version = self._version, self.database.data_version()
