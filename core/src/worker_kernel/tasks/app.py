@@ -8,7 +8,6 @@ import logging
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC
 from types import MappingProxyType
 from typing import Any, ParamSpec, TypeVar, Unpack, cast, overload
 
@@ -172,16 +171,15 @@ class App:
         **options: Unpack[SendOptions],
     ) -> Invocation:
         """Return the checked call; nothing is sent. A call made inside a task becomes its child. See `send_task`."""
-        settings = self.settings
-        running = running_task()
+        defaults, running = self._configured().sending, running_task()
         given = dict(options)
         if given.get("ignore_result") is None:
-            given["ignore_result"] = settings.get_bool("task_ignore_result")
-        given["serializer"] = given.get("serializer") or settings.get_str("task_serializer")
+            given["ignore_result"] = defaults.ignore_result
+        given["serializer"] = given.get("serializer") or defaults.serializer
         if given.get("retry") is None:
-            given["retry"] = settings.get_bool("task_publish_retry")
+            given["retry"] = defaults.retry
         given["retry_policy"] = {
-            **cast("Mapping[str, Any]", settings["task_publish_retry_policy"]),
+            **defaults.retry_policy,
             **cast("Mapping[str, Any]", given.get("retry_policy") or {}),
         }
         if running is not None:
@@ -189,16 +187,15 @@ class App:
             given["parent_id"] = given.get("parent_id") or running.id
         if not given.get("reply_to"):
             given["reply_to"] = self._reply_to(running)
-        zone = self._configured().zone
         return Invocation.plan(
             name,
             args,
             kwargs,
             now=self.clock.wall(),
-            default_queue=settings.get_str("task_default_queue") or "celery",
+            default_queue=defaults.queue,
             retries=retries,
-            zone=zone,
-            written_in=UTC if settings.get_bool("enable_utc") else zone,
+            zone=defaults.zone,
+            written_in=defaults.written_in,
             **cast("SendOptions", given),
         )
 

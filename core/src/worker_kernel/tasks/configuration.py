@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from datetime import UTC, tzinfo
 from typing import Any, cast
 
+import attrs
+
 from ..errors import PluginBroken, SettingsError, StoreUnavailable, UsageError
 from ..masking import masked
 from ..plugins.loading import Plugins
@@ -27,6 +29,26 @@ _AMQP = frozenset({"amqp", "amqps", "pyamqp"})
 """Brokers that tell whether they have taken a message, if they are asked to, and that have types of queues."""
 UNANSWERED = 30.0
 """Seconds for which a broker may leave an AMQP connection waiting for an answer, or with what it does not read."""
+
+
+@attrs.frozen(kw_only=True)
+class Sending:
+    """What holds for a call that does not say otherwise."""
+
+    queue: str
+    """Where it goes."""
+    ignore_result: bool
+    """Whether its result is not kept."""
+    serializer: str
+    """How its arguments are written."""
+    retry: bool
+    """Whether sending is tried again."""
+    retry_policy: Mapping[str, Any]
+    """How."""
+    zone: tzinfo
+    """What a naive datetime is in."""
+    written_in: tzinfo
+    """The zone that its times are written in."""
 
 
 class Configuration:
@@ -71,6 +93,24 @@ class Configuration:
         except (ZoneInfoNotFoundError, ValueError, OSError):
             source = self.settings.source("timezone")
             raise SettingsError([f"timezone ({source}) is {name!r}, which is no zone known here"]) from None
+
+    @functools.cached_property
+    def sending(self) -> Sending:
+        """The defaults of calls.
+
+        Raises:
+            SettingsError: the zone of times is not known on this machine.
+        """
+        settings = self.settings
+        return Sending(
+            queue=settings.get_str("task_default_queue") or "celery",
+            ignore_result=settings.get_bool("task_ignore_result"),
+            serializer=settings.get_str("task_serializer") or "json",
+            retry=settings.get_bool("task_publish_retry"),
+            retry_policy=cast("Mapping[str, Any]", settings["task_publish_retry_policy"]),
+            zone=self.zone,
+            written_in=UTC if settings.get_bool("enable_utc") else self.zone,
+        )
 
     @functools.cached_property
     def node_name(self) -> str:

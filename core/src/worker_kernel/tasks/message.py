@@ -7,12 +7,13 @@ import os
 import reprlib
 import socket
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any, TypedDict, Unpack
 
 import attrs
 from kombu import serialization
+from kombu.utils import json as kombu_json
 
 from ..suggestions import did_you_mean
 from .naming import NAME_LIMIT, is_name
@@ -273,6 +274,10 @@ def compose(invocation: Invocation) -> WireMessage:
     )
 
 
+_encode_json = kombu_json.JSONEncoder().encode
+"""As kombu does it, which makes an encoder anew for each value."""
+
+
 def encode(value: object, serializer: str, what: str) -> tuple[bytes, str, str]:
     """Return ``value`` serialised, with its content type and encoding.
 
@@ -281,6 +286,9 @@ def encode(value: object, serializer: str, what: str) -> tuple[bytes, str, str]:
         ValueError: the serializer is unknown.
     """
     try:
+        # Unless somebody has replaced it, which kombu does not tell.
+        if serializer == "json" and serialization.registry._encoders["json"].encoder is kombu_json.dumps:  # noqa: SLF001
+            return _encode_json(value).encode(), "application/json", "utf-8"
         content_type, content_encoding, data = serialization.dumps(value, serializer=serializer)
     except serialization.SerializerNotInstalled as exc:
         raise ValueError(
@@ -302,27 +310,39 @@ def _shortener() -> reprlib.Repr:
 _SHORTEN = _shortener()  # it holds limits alone
 
 
+_PLAIN = frozenset({type(None), bool, int, float})
+_FEW = 8
+
+
+def _is_plain(value: tuple[Any, ...] | list[Any] | dict[Any, Any]) -> bool:
+    """Whether it is shown as `_SHORTEN` would show it, which takes a dozen calls: a few numbers, or nothing."""
+    kind = type(value)
+    return not value if kind is dict else kind in (tuple, list) and _PLAIN.issuperset(map(type, value))
+
+
 def short_repr(value: object) -> str:
     """Return a ``repr`` of at most `REPR_LIMIT` characters. Never raises, and is quick also for large values."""
-    if value is None or type(value) in (bool, float):
-        return repr(value)
+    kind = type(value)
     try:
+        if kind in _PLAIN or (isinstance(value, (tuple, list, dict)) and len(value) <= _FEW and _is_plain(value)):
+            text = repr(value)
+            if len(text) <= REPR_LIMIT:
+                return text
         text = _SHORTEN.repr(value)
     except Exception:  # noqa: BLE001  (user code: a hostile __repr__)
         text = f"<{type(value).__qualname__} whose repr failed>"
     return text if len(text) <= REPR_LIMIT else text[: REPR_LIMIT - 3] + "..."
 
 
-def check_names(what: str, given: Iterable[str], known: Iterable[str]) -> None:
+def check_names(what: str, given: Iterable[str], known: Collection[str]) -> None:
     """Refuse names that nobody knows.
 
     Raises:
         TypeError: names the first unknown one, and the closest known.
     """
-    names = sorted(known)
     for name in given:
-        if name not in names:
-            raise TypeError(f"{name!r} is no {what}{_did_you_mean(name, names)}")
+        if name not in known:
+            raise TypeError(f"{name!r} is no {what}{_did_you_mean(name, sorted(known))}")
 
 
 def seconds(name: str, options: Mapping[str, Any]) -> float | None:

@@ -79,24 +79,35 @@ class Publisher:
             check_names("key of a retry policy", policy, POLICY)
         properties = dict(message.properties)
         priority, expiration = properties.pop("priority", 0), properties.pop("expiration", None)
-        producer = self._take()
+        producer, used = self._take()
         try:
             declared = self._declared(producer, queue, again=policy is not None) if declare else []
-            producer.publish(
-                message.body,
-                routing_key=queue,
-                exchange="",
-                declare=declared,
-                content_type=message.content_type,
-                content_encoding=message.content_encoding,
-                headers=dict(message.headers),
-                compression=message.compression,
-                priority=priority,
-                expiration=expiration,
-                retry=policy is not None,
-                retry_policy=None if policy is None else {**POLICY, **policy},
-                **properties,
-            )
+
+            def send(retry_policy: Mapping[str, float | None] | None) -> None:
+                producer.publish(
+                    message.body,
+                    routing_key=queue,
+                    exchange="",
+                    declare=declared,
+                    content_type=message.content_type,
+                    content_encoding=message.content_encoding,
+                    headers=dict(message.headers),
+                    compression=message.compression,
+                    priority=priority,
+                    expiration=expiration,
+                    retry=retry_policy is not None,
+                    retry_policy=retry_policy,
+                    **properties,
+                )
+
+            retry_policy = None if policy is None else {**POLICY, **policy}
+            if retry_policy is not None and used:
+                try:
+                    send(None)  # as a rule the connection still stands: kombu's retries take longer than the message
+                except producer.connection.recoverable_connection_errors:
+                    send(retry_policy)
+            else:
+                send(retry_policy)
         except BaseException as exc:
             self._discard(producer)
             if isinstance(exc, self._troubles(producer)):
@@ -122,11 +133,12 @@ class Publisher:
             self._begin()
         return self._lock
 
-    def _take(self) -> Any:
+    def _take(self) -> tuple[Any, bool]:
+        """Return what sends, and whether it has done so before."""
         with self._mine():
             if self._idle:
-                return self._idle.pop()
-        return kombu.Producer(self._connect())
+                return self._idle.pop(), True
+        return kombu.Producer(self._connect()), False
 
     def _give_back(self, producer: Any) -> None:
         with self._mine():

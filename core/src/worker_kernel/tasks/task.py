@@ -83,7 +83,7 @@ class Declaration:
             TypeError: an option is unknown (names the closest), or of the wrong type.
             ValueError: a value is out of range.
         """
-        check_names("option of a task", options, (field.name for field in attrs.fields(cls)))
+        check_names("option of a task", options, [field.name for field in attrs.fields(cls)])
         given = dict(options)
         for name in ("throws", "autoretry_for"):
             kinds_ = given.get(name) or ()
@@ -131,6 +131,7 @@ class Task(Generic[P, R]):
         self.is_async = inspect.iscoroutinefunction(function)
         """Whether it is ``async def``."""
         self._takes = _takes(function, declaration.bind)
+        self._least, self._most = _positional(self._takes)
 
     @property
     def max_retries(self) -> int | None:
@@ -181,12 +182,16 @@ class Task(Generic[P, R]):
             ValueError: an option is out of range.
             BrokerUnavailable: the broker cannot be reached.
         """
-        if self._takes is not None and isinstance(args, (list, tuple, type(None))):
+        if self._takes is not None and isinstance(args, (list, tuple, type(None))) and (kwargs or not self._fits(args)):
             try:
                 self._takes.bind(*(args or ()), **(kwargs or {}))
             except TypeError as exc:
                 raise TypeError(f"task {self.name}: {exc}") from None
         return self.app.send_task(self.name, args, kwargs, **self.send_options(options))
+
+    def _fits(self, args: Sequence[object] | None) -> bool:
+        """Whether the function takes so many positional arguments alone, as far as that is told by their number."""
+        return self._least <= len(args or ()) <= self._most
 
     def send_options(self, options: SendOptions) -> SendOptions:
         """Return the options of a call, completed by the task's own."""
@@ -342,6 +347,15 @@ class Task(Generic[P, R]):
             "chord": request.embed.get("chord"),
             "serializer": self.declaration.serializer,
         }
+
+
+def _positional(takes: inspect.Signature | None) -> tuple[int, int]:
+    """Return how few and how many positional arguments are right, without any others; (1, 0): that is never right."""
+    parameters = [] if takes is None else list(takes.parameters.values())
+    if any(one.kind is one.KEYWORD_ONLY and one.default is one.empty for one in parameters):
+        return 1, 0
+    plain = [one for one in parameters if one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD)]
+    return sum(one.default is one.empty for one in plain), len(plain)
 
 
 def _takes(function: Callable[..., object], bind: bool) -> inspect.Signature | None:
