@@ -59,7 +59,7 @@ def test_a_task_that_kills_its_process_runs_three_times_and_its_result_says_how_
     assert "tasks.py" in said, "the last Python frames"
     assert plain_site.lines() == [["run"]] * 3
     assert plain_site.app.send_task("tasks.fine").get(timeout=30) == "fine"
-    assert plain_site.queue_size("celery.quarantine") == 1
+    until(lambda: plain_site.queue_size("celery.quarantine") == 1, "the message in quarantine")
     assert worker.stop() == 0, worker.log
 
 
