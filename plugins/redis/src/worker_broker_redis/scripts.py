@@ -107,16 +107,24 @@ while first <= #KEYS and #taken < limit do
     live[#live + 1] = position
   end
   while #live > 0 and #taken < limit and #damaged < 100 do
-    local left, share = {}, #live == 1 and limit - #taken or 1 -- the last one that has any may give all
+    -- What each can give without another one being passed over is popped at once, and taken in turns all the same.
+    local left, found, room = {}, {}, limit - #taken
+    local share = math.max(1, math.floor(room / #live))
     for _, position in ipairs(live) do
-      if #taken < limit and #damaged < 100 then
-        local found = redis.call('RPOP', KEYS[position], share) or {}
-        for _, raw in ipairs(found) do
+      found[position] = room > 0 and redis.call('RPOP', KEYS[position], share) or {}
+      if room > 0 then
+        looked_at[position], empty[position] = true, #found[position] < share
+      end
+      if not empty[position] then
+        left[#left + 1] = position
+      end
+      room = room - #found[position]
+    end
+    for turn = 1, share do
+      for _, position in ipairs(live) do
+        local raw = found[position][turn]
+        if raw then
           take(position, raw)
-        end
-        looked_at[position], empty[position] = true, #found < share
-        if not empty[position] then
-          left[#left + 1] = position
         end
       end
     end
