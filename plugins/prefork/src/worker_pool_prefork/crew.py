@@ -248,8 +248,9 @@ class Crew:
         host, again = self.schedule.overdue(list(self.active.values()), self._clock.monotonic())
         if host is not None:
             host.asked_back = True
-            host.long_job, *others = host.entries
-            host.tell([Word.TAKE_BACK, others])
+            jobs = list(host.entries)
+            host.long_job = jobs[0]
+            host.tell([Word.TAKE_BACK, jobs[host.slots :]])
         elif again and self._rebalance is None and not self._ending:
 
             def look() -> None:

@@ -145,10 +145,11 @@ class PreforkPool(Pool):
         self._crew.pump()
 
     def backlog(self, runtime: float) -> int:
-        """See `Pool.backlog`: small jobs travel in frames of several; hosts of other pools have no use for them."""
-        if self.config.putlocks or self.config.hosted is not None:
+        """See `Pool.backlog`: small jobs travel in frames of several."""
+        if self.config.putlocks:
             return 0
-        return self._limit * self._crew.schedule.backlog(runtime)
+        children = self._limit if self.config.hosted is None else len(self._crew.active)
+        return children * self._crew.schedule.backlog(runtime)
 
     def close(self) -> None:
         """See `Pool.close`. What has been sent to a child and not started is asked back, and cancelled then."""
