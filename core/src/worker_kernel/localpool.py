@@ -169,7 +169,8 @@ class LocalPool(Pool):
         self._tell(self.config.listener.finished, run.job, outcome)
         with self._lock:
             self._unreported -= 1
-            self._ends.notify_all()
+            if not self._unreported:
+                self._ends.notify_all()
 
     # -- whom it calls
 

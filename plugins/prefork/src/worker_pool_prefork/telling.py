@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import threading
+import time
 
 from .frames import FrameKind, frame
 from .link import Link
 from .page import FLUSH_AT, Page
 
 TICK = 0.01
-"""Seconds that a start, or an end that others follow without a pause, is kept back at most while this thread gets on."""
+"""Seconds that a start, or an end that others follow without a pause, is kept back at most."""
+PACE = 0.001
+"""Seconds between two frames, unless there is nothing left to run."""
 
 
 class Teller:
@@ -28,6 +31,7 @@ class Teller:
         """By the number of the job; what is in the journal beside that is out of date."""
         self._oldest_end = 0.0
         """When the first of the ends that are untold was told of here; 0: there is none."""
+        self._flushed = 0.0
         self._some = threading.Event()
         self._ends = threading.Event()
 
@@ -40,6 +44,9 @@ class Teller:
         while True:
             self._some.wait()
             self._ends.wait(TICK)
+            pause = self._flushed + PACE - time.monotonic()
+            if pause > 0:
+                time.sleep(pause)
             self._some.clear()
             self._ends.clear()
             self.flush()
@@ -93,6 +100,7 @@ class Teller:
     def _flush(self) -> None:
         self._oldest_end = 0.0
         if self._untold:
+            self._flushed = time.monotonic()
             self._link.send(frame(FrameKind.NEWS, b"[" + b",".join(self._untold.values()) + b"]"))
             self._untold.clear()
             self._page.clear_journal()
