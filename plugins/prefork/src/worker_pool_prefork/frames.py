@@ -104,6 +104,11 @@ def accepted_news(number: int, started: float, slot: int) -> bytes:
     return f"{_ACCEPTED}{number},{started:.6f},{slot}]".encode()
 
 
+def tells_start(journal: bytes, number: int) -> bool:
+    """Whether the `accepted_news` of a job are among these news."""
+    return f"{_ACCEPTED}{number},".encode() in journal
+
+
 def finished_news(number: int, started: float, seconds: float, outcome: Outcome, slot: int = 0) -> bytes:
     """Return the news of a `FINISHED` job as one item of the list in a frame; times are kept to the microsecond."""
     if outcome.failure is None and not (outcome.requeue or outcome.invalid or outcome.expected or outcome.fenced):

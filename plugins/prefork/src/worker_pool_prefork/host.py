@@ -14,7 +14,17 @@ from worker_kernel import Clock, KernelBug, Outcome, Slot
 
 from .child import Ends
 from .entry import Entry
-from .frames import FrameKind, FrameReader, News, Word, jobs_frame, news_frame, outcome_from_news, read_news
+from .frames import (
+    FrameKind,
+    FrameReader,
+    News,
+    Word,
+    jobs_frame,
+    news_frame,
+    outcome_from_news,
+    read_news,
+    tells_start,
+)
 from .launch.launcher import Exit, Launcher
 from .orders import Orders
 from .page import Page, make_page_file
@@ -379,6 +389,15 @@ class Host:
             self.accept(current, self.page.started, 0)
         self.become(HostState.REAPED)
         self._listener.on_gone(self, ending)
+
+    def has_started(self, entry: Entry) -> bool:
+        """Whether a job of its has started, as far as page and pipe say by now; also where it has ended since."""
+        if not self.orders.inner:
+            return bool(entry.started) or self.page.current == entry.number
+        if not entry.started and not tells_start(self.page.journal, entry.number):
+            self._read()  # what is not on the page any more is in the pipe
+            return bool(entry.started)
+        return True
 
     def look(self) -> None:
         """Read the journal in place of a child that does not come to it: what runs there holds its interpreter."""

@@ -250,7 +250,9 @@ class PreforkPool(Pool):
         return CancelReply.UNKNOWN
 
     def _cancel_in(self, host: Host, entry: Entry, how: CancelHow) -> CancelReply:
-        started = bool(entry.started) or (not host.orders.inner and host.page.current == entry.number)
+        started = host.has_started(entry)
+        if entry.number not in host.entries:  # it has just come back, or ended
+            return self._cancel(entry.job.id, how)
         if not started:
             entry.unwanted = True
             host.tell([Word.TAKE_BACK, [entry.number]])
