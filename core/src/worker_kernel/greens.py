@@ -99,8 +99,7 @@ class GreenRun(Run):
 
     def __init__(self, job: Job, slot: Slot, clock: Clock, green: Green) -> None:
         """Make it in the greenlet that is to run the job."""
-        super().__init__(job, slot, clock)
-        self._lock = green.native.lock()  # the watchdog takes it, too
+        super().__init__(job, slot, clock, green.native.lock())  # the watchdog takes it, too
         self._green = green
         self._under_way: deque[BaseException] = deque()
         self.greenlet = green.current()

@@ -53,7 +53,8 @@ class Run(abc.ABC):
     or whoever ends everything (`give_up`). Each returns True to one caller only, and to one of them only.
     """
 
-    def __init__(self, job: Job, slot: Slot, clock: Clock) -> None:
+    def __init__(self, job: Job, slot: Slot, clock: Clock, lock: NativeLock | None = None) -> None:
+        """Make it in the thread that is to run the job. Args: ``lock``, where threads beside the library's take it."""
         self.job = job
         self.slot = slot
         self.thread = threading.get_ident()
@@ -63,7 +64,7 @@ class Run(abc.ABC):
         self.since = clock.wall()
         """Seconds since the epoch at which the job started."""
         self._clock = clock
-        self._lock: NativeLock = threading.Lock()
+        self._lock: NativeLock = threading.Lock() if lock is None else lock
         self._phase = _Phase.NEW
         self._open = False
         self._closed = False

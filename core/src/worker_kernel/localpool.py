@@ -18,6 +18,17 @@ from .pool import CancelHow, CancelReply, Pool, PoolConfig
 log = logging.getLogger("worker_kernel.localpool")
 
 
+class _Condition(threading.Condition):
+    """A condition that asks a lock whether it is taken by looking.
+
+    The library's own tries to take it, and where gevent has patched it, to fail there lets all other greenlets run.
+    """
+
+    def __init__(self, lock: threading.Lock) -> None:
+        super().__init__(lock)
+        self._is_owned = lock.locked
+
+
 class LocalPool(Pool):
     """Keeps the jobs that wait, and counts those that run until they are reported.
 
@@ -29,9 +40,9 @@ class LocalPool(Pool):
         super().__init__(config)
         self._limits = self._make_limits()
         self._lock = threading.Lock()
-        self._jobs = threading.Condition(self._lock)
+        self._jobs = _Condition(self._lock)
         """Slots wait for something to do."""
-        self._ends = threading.Condition(self._lock)
+        self._ends = _Condition(self._lock)
         """`stop` and `terminate` wait for reports."""
         self._waiting: deque[Job] = deque()
         self._unreported = 0
@@ -153,7 +164,8 @@ class LocalPool(Pool):
         self._tell(self.config.listener.finished, run.job, outcome)
         with self._lock:
             self._unreported -= 1
-            self._ends.notify_all()
+            if not self._unreported:
+                self._ends.notify_all()
 
     # -- whom it calls
 

@@ -157,8 +157,11 @@ class Played:
         self.reactor.close()
 
 
-def play(limit: int = 1, *, ready: bool = True, **options: Any) -> Played:
-    """Return a crew of so many children, which take jobs, unless they are not to be ``ready`` yet."""
+def play(limit: int = 1, *, ready: bool = True, slots: int = 0, **options: Any) -> Played:
+    """Return a crew of so many children, which take jobs, unless they are not to be ``ready`` yet.
+
+    With ``slots``, each of them runs another pool, of so many.
+    """
     clock = FakeClock()
     clock.advance(1000.0)
     reactor = Reactor(clock, name="played")
@@ -180,11 +183,11 @@ def play(limit: int = 1, *, ready: bool = True, **options: Any) -> Played:
         def changed(self) -> None:
             pass
 
-    orders = Orders(index=0, slots=(0,), title="played", parent=os.getpid())
+    orders = Orders(index=0, slots=(0,), title="played", parent=os.getpid(), inner="played:Pool" if slots else "")
     crew = Crew(config, orders, reactor, launcher, Listener())
     played = Played(reactor, clock, launcher, crew, finished, failing)
     for _ in range(limit):
-        crew.enlist(1)
+        crew.enlist(slots or 1)
     if ready:
         for child in launcher.children:
             child.ready()

@@ -13,7 +13,7 @@ from tests.plugins.prefork.stand_ins import Play, play
 from worker_kernel.batches import BATCH, SMALL, WORTH, batch_of
 from worker_pool_prefork.entry import Entry
 from worker_pool_prefork.frames import Word
-from worker_pool_prefork.schedule import FAST, PATIENCE, Costs, Schedule
+from worker_pool_prefork.schedule import FAST, PATIENCE, PATIENCE_OF_SEVERAL, Costs, Schedule
 
 
 def entry(number: int, *, is_report: bool = False) -> Entry:
@@ -265,3 +265,66 @@ def test_where_every_child_is_at_a_long_job_nothing_is_asked_back(played: Play) 
     scene.submit(1)
     scene.turn()
     assert [child.told for child in scene.children] == [[], []]
+
+
+def test_a_child_of_several_slots_gets_a_job_for_each_and_small_ones_ahead(played: Play) -> None:
+    scene = played(1, strategy="adaptive", slots=5)
+    (child,) = scene.children
+    scene.submit(100)
+    assert child.batches == [[1, 2, 3, 4, 5]], "nothing is known of the task"
+    for number in child.jobs[:]:
+        child.finish(number, seconds=0.001)
+    scene.turn()
+    assert len(scene.host(child).entries) == 5 + batch_of(0.001) - 1
+    scene.submit(1, task="unknown")
+    while 101 not in child.jobs:
+        before = scene.host(child).room
+        child.finish(next(iter(scene.host(child).entries)), seconds=0.001)
+        scene.turn()
+    assert before == 0, "a task that is not known waits for a slot"
+
+
+def test_under_fair_a_child_of_several_slots_has_no_more_jobs_than_slots(played: Play) -> None:
+    scene = played(2, strategy="fair", slots=3)
+    scene.submit(20)
+    assert [len(scene.host(child).entries) for child in scene.children] == [3, 3]
+
+
+def test_what_waits_for_the_slots_of_a_child_is_asked_back_for_one_that_gets_on(played: Play) -> None:
+    scene = played(2, strategy="fast", slots=2)
+    scene.submit(8)
+    stuck, idle = scene.children
+    started, waiting = stuck.jobs[:2], stuck.jobs[2:]
+    stuck.say(*([Word.ACCEPTED, number, scene.clock.monotonic(), number % 2] for number in started))
+    for number in list(idle.jobs):
+        idle.finish(number)
+    scene.turn()
+    scene.turn(PATIENCE_OF_SEVERAL / 2)
+    assert stuck.told == [], "it is given a moment"
+    scene.turn(PATIENCE_OF_SEVERAL)
+    assert stuck.told == [[Word.TAKE_BACK, waiting]]
+    stuck.say([Word.RETURNED, waiting])
+    scene.turn()
+    assert idle.jobs[-len(waiting) :] == waiting
+    assert list(scene.host(stuck).entries) == started
+
+
+def test_a_spare_of_several_slots_has_nothing_ahead_while_its_predecessor_works(played: Play) -> None:
+    scene = played(1, strategy="fast", slots=2, allow_restart=True)
+    (old,) = scene.children
+    scene.submit(2)
+    scene.crew.renew()
+    scene.turn()
+    new = scene.children[1]
+    new.ready()
+    scene.turn()
+    scene.submit(5)
+    assert new.jobs == []
+    old.finish(1)
+    scene.turn()
+    scene.submit(1)
+    assert new.jobs == [3], "what waits there would run there"
+    old.finish(2)
+    scene.turn()
+    scene.submit(1)
+    assert len(new.jobs) == 7, "the old child has no job any more"

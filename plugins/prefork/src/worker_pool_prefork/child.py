@@ -90,7 +90,7 @@ def _make_lane(link: Link, page: Page, equipment: Equipment, orders: Orders) -> 
     module, _, name = orders.inner.partition(":")
     cls: Any = getattr(__import__(module, fromlist=[name]), name)
     assert issubclass(cls, Pool)  # noqa: S101  (the worker has chosen it)
-    return InnerLane(link, cls, equipment, orders)
+    return InnerLane(link, page, cls, equipment, orders)
 
 
 def _leave(equipment: Equipment, orders: Orders) -> int:

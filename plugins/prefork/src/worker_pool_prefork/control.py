@@ -39,8 +39,8 @@ class Lane(Protocol):
         ...
 
 
-def start_thread(work: Callable[[], None]) -> None:
-    """Have ``work`` done by the control thread; when it returns, this process ends."""
+def start_thread(work: Callable[[], None], name: str = "worker-control") -> None:
+    """Have ``work`` done by the control thread, or another; when it returns, this process ends."""
 
     def control() -> None:
         # A signal that this thread took would not interrupt what the main thread sleeps in.
@@ -48,7 +48,7 @@ def start_thread(work: Callable[[], None]) -> None:
         or_end_process(work)
         end_process()
 
-    threading.Thread(target=control, name="worker-control", daemon=True).start()
+    threading.Thread(target=control, name=name, daemon=True).start()
 
 
 def or_end_process(work: Callable[[], None]) -> None:

@@ -248,7 +248,8 @@ class Crew:
             host.asked_back = True
             current = host.page.current
             host.long_job = current if current in host.entries else next(iter(host.entries))
-            host.tell([Word.TAKE_BACK, [number for number in host.entries if number != host.long_job]])
+            others = [number for number in host.entries if number != host.long_job]
+            host.tell([Word.TAKE_BACK, others[host.slots - 1 :]])
         elif again and self._rebalance is None and not self._ending:
 
             def look() -> None:

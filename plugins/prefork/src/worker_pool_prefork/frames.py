@@ -56,7 +56,7 @@ class Word(enum.StrEnum):
     ACCEPTED = "accepted"
     """``[number, started, slot]``: the job was about to start at this time of the system's monotonic clock."""
     FINISHED = "finished"
-    """``[number, started, seconds, outcome]``, after `ACCEPTED` or in place of it."""
+    """``[number, started, seconds, outcome]``, after `ACCEPTED` or in place of it; and the slot, where it is not 0."""
     RETURNED = "returned"
     """``[numbers]``: the answer to `TAKE_BACK`: these have not started and never will, here."""
     FAILING = "failing"
@@ -76,6 +76,7 @@ class Word(enum.StrEnum):
     """Finish what runs, and exit."""
 
 
+_ACCEPTED = f'["{Word.ACCEPTED}",'
 _FINISHED = f'["{Word.FINISHED}",'
 
 
@@ -98,7 +99,17 @@ def news_frame(news: Iterable[News]) -> bytes:
     return frame(FrameKind.NEWS, _encode(list(news)).encode())
 
 
-def finished_news(number: int, started: float, seconds: float, outcome: Outcome) -> bytes:
+def accepted_news(number: int, started: float, slot: int) -> bytes:
+    """Return the news of an `ACCEPTED` job as one item of the list in a frame; times are kept to the microsecond."""
+    return f"{_ACCEPTED}{number},{started:.6f},{slot}]".encode()
+
+
+def tells_start(journal: bytes, number: int) -> bool:
+    """Whether the `accepted_news` of a job are among these news."""
+    return f"{_ACCEPTED}{number},".encode() in journal
+
+
+def finished_news(number: int, started: float, seconds: float, outcome: Outcome, slot: int = 0) -> bytes:
     """Return the news of a `FINISHED` job as one item of the list in a frame; times are kept to the microsecond."""
     if outcome.failure is None and not (outcome.requeue or outcome.invalid or outcome.expected or outcome.fenced):
         # What most jobs end with, spelt out.
@@ -106,7 +117,8 @@ def finished_news(number: int, started: float, seconds: float, outcome: Outcome)
         told = f'["{outcome.kind}",{stored},{outcome.runtime:.6f},{result}]'
     else:
         told = _encode(outcome_to_news(outcome))
-    return f"{_FINISHED}{number},{started:.6f},{seconds:.6f},{told}]".encode()
+    place = f",{slot}" if slot else ""
+    return f"{_FINISHED}{number},{started:.6f},{seconds:.6f},{told}{place}]".encode()
 
 
 def read_jobs(payload: bytes) -> Iterator[tuple[int, bytes]]:

@@ -14,7 +14,17 @@ from worker_kernel import Clock, KernelBug, Outcome, Slot
 
 from .child import Ends
 from .entry import Entry
-from .frames import FrameKind, FrameReader, News, Word, jobs_frame, news_frame, outcome_from_news, read_news
+from .frames import (
+    FrameKind,
+    FrameReader,
+    News,
+    Word,
+    jobs_frame,
+    news_frame,
+    outcome_from_news,
+    read_news,
+    tells_start,
+)
 from .launch.launcher import Exit, Launcher
 from .orders import Orders
 from .page import Page, make_page_file
@@ -118,6 +128,8 @@ class Host:
         """Whether it has been asked to give jobs back, and has not answered."""
         self.long_job = 0
         """The job behind which nothing is to wait any more, since others were asked back from there; 0: none."""
+        self.moved = self.born
+        """When a job last left it, in the clock's time."""
         self.due = float("inf")
         """When one of its jobs has to be looked at for its limits."""
         self.places: dict[int, Slot] = {}
@@ -133,6 +145,7 @@ class Host:
         self._out: deque[memoryview] = deque()
         self._exit: Exit | None = None
         self._last_words = ""
+        self._seen = b""
         self._lost_wait = lost_wait
         self._overdue: Timer | None = None
         self._launcher: Launcher | None = None
@@ -163,10 +176,14 @@ class Host:
     # -- jobs and words to the child
 
     @property
+    def before(self) -> int:
+        """How many jobs the child still has that it replaces."""
+        return 0 if self.predecessor is None else len(self.predecessor.entries)
+
+    @property
     def room(self) -> int:
         """How many more jobs could start in it now."""
-        before = 0 if self.predecessor is None else len(self.predecessor.entries)
-        return self.slots - len(self.entries) - before
+        return self.slots - len(self.entries) - self.before
 
     @property
     def takes_jobs(self) -> bool:
@@ -286,13 +303,13 @@ class Host:
         elif word == Word.FAILING:
             self._listener.on_failing(self, arguments[0])
 
-    def _finished(self, number: int, started: float, spent: float, told: list[Any]) -> bool:
+    def _finished(self, number: int, started: float, spent: float, told: list[Any], slot: int = 0) -> bool:
         """A job has ended. Returns whether it was still here: its end may have been decided elsewhere."""
         entry = self.entries.get(number)
         if entry is None:
             return False
         if not entry.accepted:
-            self.accept(entry, started, entry.slot)
+            self.accept(entry, started, slot)
         outcome = outcome_from_news(entry.job.id, told)
         self._drop(number)
         self._listener.on_finished(self, entry, outcome, spent)
@@ -314,10 +331,11 @@ class Host:
 
     def _look_at_next(self) -> None:
         """A job has gone: the next one is first in the queue."""
+        self.moved = self._clock.monotonic()
         if self.entries:
             first = next(iter(self.entries.values()))
             if not first.started and self.slots == 1:
-                first.since = self._clock.monotonic()
+                first.since = self.moved
         elif self.state is HostState.BUSY:
             self.become(HostState.READY)
 
@@ -371,6 +389,22 @@ class Host:
             self.accept(current, self.page.started, 0)
         self.become(HostState.REAPED)
         self._listener.on_gone(self, ending)
+
+    def has_started(self, entry: Entry) -> bool:
+        """Whether a job of its has started, as far as page and pipe say by now; also where it has ended since."""
+        if not self.orders.inner:
+            return bool(entry.started) or self.page.current == entry.number
+        if not entry.started and not tells_start(self.page.journal, entry.number):
+            self._read()  # what is not on the page any more is in the pipe
+            return bool(entry.started)
+        return True
+
+    def look(self) -> None:
+        """Read the journal in place of a child that does not come to it: what runs there holds its interpreter."""
+        journal = self.page.journal
+        if journal and journal == self._seen:
+            self._hear(self._unread_journal())
+        self._seen = journal
 
     def _unread_journal(self) -> list[list[Any]]:
         journal = self.page.journal

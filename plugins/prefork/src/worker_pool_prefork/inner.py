@@ -11,6 +11,7 @@ from typing import Any
 
 from worker_kernel import (
     CancelHow,
+    CancelReply,
     Failure,
     Job,
     Outcome,
@@ -22,27 +23,40 @@ from worker_kernel import (
 )
 
 from . import control
-from .frames import Word, outcome_to_news
+from .frames import Word, accepted_news, finished_news
 from .link import Link
 from .orders import Equipment, Orders
+from .page import Page
 from .places import name_process
+from .telling import Teller
 
 log = logging.getLogger("worker_pool_prefork")
+
+
+class _Given:
+    """A job that was given to the inner pool."""
+
+    __slots__ = ("number", "slot", "started", "wanted_back")
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.started = 0.0
+        self.slot = 0
+        self.wanted_back = False
 
 
 class InnerLane:
     """Runs jobs in a pool of this process, and passes on what that pool tells. See `Lane` for the threads.
 
-    The pool tells before a job starts, and the words are in the pipe before it goes on: whatever ends the process then,
-    the worker knows which jobs had started.
+    The pool tells before a job starts, and the words are on the page before it goes on: whatever ends the process
+    then, the worker knows which jobs had started.
     """
 
-    def __init__(self, link: Link, cls: type[Pool], equipment: Equipment, orders: Orders) -> None:
+    def __init__(self, link: Link, page: Page, cls: type[Pool], equipment: Equipment, orders: Orders) -> None:
         self._link, self._orders = link, orders
         self._app = equipment.app
-        self._numbers: dict[Job, tuple[int, float]] = {}
-        self._jobs: dict[int, Job] = {}
-        self._taken_back: set[Job] = set()
+        self._given: dict[Job, _Given] = {}
+        self._teller = Teller(link, page)
         self._over = threading.Event()
         self._serves = cls.capabilities.runs_in_main_thread
         self._pool = cls(
@@ -68,6 +82,7 @@ class InnerLane:
     def serve(self) -> None:
         """See `Lane.serve`."""
         control.start_thread(lambda: control.read_on(self._link, self))
+        control.start_thread(self._teller.serve, name="worker-teller")
         name_process(self._orders.title, self._orders.slots, type(self._pool).__name__)
         if self._serves:
             self._pool.serve()
@@ -75,6 +90,7 @@ class InnerLane:
             self._over.wait()
         if not self._pool.stop(timeout=0.0):
             self._pool.terminate()
+        self._teller.flush()
 
     # -- the control thread
 
@@ -82,35 +98,34 @@ class InnerLane:
         """See `Lane.submit`."""
         try:
             made = self._app.job_from_frame(job)
-            self._numbers[made] = (number, 0.0)
-            self._jobs[number] = made
+            self._given[made] = _Given(number)
             self._pool.submit(made)
         except PoolClosed:
-            self._forget(made)
+            del self._given[made]
             self._link.tell([Word.RETURNED, [number]])
         except Exception as exc:  # noqa: BLE001  (the job's own fault: it is told of as its end)
+            now = time.monotonic()
             failed = Outcome(job_id="", kind=OutcomeKind.FAILED, failure=Failure.of(exc))
-            self._link.tell([Word.FINISHED, number, time.monotonic(), 0.0, outcome_to_news(failed)])
+            self._teller.ended(number, finished_news(number, now, 0.0, failed), now, urgent=True)
 
     def take_back(self, numbers: frozenset[int]) -> list[int]:
         """See `Lane.take_back`."""
         returned = []
-        for number, job in list(self._jobs.items()):
-            if numbers and number not in numbers:
+        for job, given in list(self._given.items()):
+            if given.started or (numbers and given.number not in numbers):
                 continue
-            self._taken_back.add(job)  # before the pool tells that it ended
-            reply = self._pool.cancel(job.id, CancelHow.WAITING)
-            if reply == "cancelled":
-                returned.append(number)
-                self._forget(job)
-            self._taken_back.discard(job)
+            given.wanted_back = True  # before the pool tells that it ended
+            if self._pool.cancel(job.id, CancelHow.WAITING) is CancelReply.CANCELLED:
+                returned.append(given.number)
+                self._given.pop(job, None)
+            given.wanted_back = False
         return returned
 
     def order(self, word: str, arguments: list[Any]) -> None:
         """See `Lane.order`."""
         if word == Word.CANCEL:
             number, how = arguments
-            job = self._jobs.get(number)
+            job = next((job for job, given in list(self._given.items()) if given.number == number), None)
             if job is not None:
                 self._pool.cancel(job.id, CancelHow(how))
         elif word == Word.RESIZE:
@@ -134,25 +149,26 @@ class InnerLane:
 
     def accepted(self, job: Job, slot: Slot) -> None:
         """See `PoolListener.accepted`."""
-        known = self._numbers.get(job)
-        if known is not None:
-            started = time.monotonic()
-            self._numbers[job] = (known[0], started)
-            self._link.tell([Word.ACCEPTED, known[0], started, slot.index])
+        given = self._given.get(job)
+        if given is not None:
+            given.started, given.slot = time.monotonic(), slot.index
+            self._teller.started(given.number, accepted_news(given.number, given.started, slot.index))
 
     def finished(self, job: Job, outcome: Outcome) -> None:
         """See `PoolListener.finished`."""
-        if job in self._taken_back:
+        given = self._given.get(job)
+        if given is None:
             return
-        known = self._numbers.get(job)
-        self._forget(job)
-        if known is None:
-            return
-        number, started = known
-        if not started:  # the inner pool was closed before its turn came
-            self._link.tell([Word.RETURNED, [number]])
-        else:
-            self._link.tell([Word.FINISHED, number, started, time.monotonic() - started, outcome_to_news(outcome)])
+        if given.started:
+            del self._given[job]
+            now = time.monotonic()
+            news = finished_news(given.number, given.started, now - given.started, outcome, given.slot)
+            # What was ended from outside is told by the watchdog, perhaps because nothing else gets on here.
+            urgent = not self._given or outcome.kind is not OutcomeKind.SUCCEEDED
+            self._teller.ended(given.number, news, now, urgent=urgent)
+        elif not given.wanted_back:  # the inner pool was closed before its turn came
+            del self._given[job]
+            self._link.tell([Word.RETURNED, [given.number]])
 
     def resized(self, size: int) -> None:
         """See `PoolListener.resized`."""
@@ -162,11 +178,6 @@ class InnerLane:
         """See `PoolListener.failing`: the worker replaces this process."""
         log.warning("child %d is replaced: %s", os.getpid(), reason)
         self._link.tell([Word.FAILING, reason, exit_code])
-
-    def _forget(self, job: Job) -> None:
-        known = self._numbers.pop(job, None)
-        if known is not None:
-            self._jobs.pop(known[0], None)
 
 
 def _numbered(hook: Callable[[int], None] | None, first: int) -> Callable[[int], None] | None:

@@ -28,14 +28,11 @@ from .custody import TICK, Custody
 from .frames import FrameKind, Word, finished_news, frame
 from .link import Link
 from .orders import Equipment, Orders
-from .page import Page
+from .page import FLUSH_AT, Page
 from .places import describe_place, name_process
 
 log = logging.getLogger("worker_pool_prefork")
 
-FLUSH_AT = 4800
-"""Bytes of news after which the worker is told, though more jobs wait here: some sixty ends, so that it can send the
-next jobs before there are none left."""
 LOOK_EVERY = 0.25
 """Seconds between two looks at where a task's code is."""
 _NOTHING = object()

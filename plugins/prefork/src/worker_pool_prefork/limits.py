@@ -20,6 +20,8 @@ _FIRST_REMINDER, _LONGEST_REMINDER = 0.03, 1.0
 """Seconds after which a signal that has not arrived is sent again; doubled each time, up to the second."""
 _INNER_MARGIN = 1.0
 """Seconds, beyond the grace, that an inner pool has for enforcing its own limits before its process is killed."""
+_INNER_LOOK = 1.0
+"""Seconds between two looks at a child with an inner pool, as long as it has jobs."""
 REPORT_LIMIT = 10.0
 """Seconds that a report may take: a child that was stopped must not keep a fate for ever. It is reported again then."""
 _NEVER = float("inf")
@@ -43,9 +45,12 @@ class Limits:
 
     def watch(self, host: Host) -> None:
         """A child has got a job, or lost one: see when it has to be looked at next."""
-        host.due = _NEVER
-        if host.state is not HostState.KILLED:  # else its jobs are overdue until it is reaped
-            host.due = min((self._due(host, entry) for entry in self._running(host)), default=_NEVER)
+        if host.state is HostState.KILLED or not host.entries:  # if killed, its jobs are overdue until it is reaped
+            host.due = _NEVER
+        elif not host.orders.inner:
+            host.due = min(self._due(host, entry) for entry in self._running(host))
+        elif host.due == _NEVER:
+            host.due = self._clock.monotonic() + _INNER_LOOK
         if host.due < self._set_for:
             if self._timer is not None:
                 self._timer.cancel()
@@ -71,7 +76,7 @@ class Limits:
 
     def _running(self, host: Host) -> list[Entry]:
         """Return what a child may be running: of one slot, the first; of several, everything."""
-        if host.slots > 1 or host.orders.inner:
+        if host.orders.inner:
             return list(host.entries.values())
         return [next(iter(host.entries.values()))] if host.entries else []
 
@@ -87,8 +92,6 @@ class Limits:
     def _due(self, host: Host, entry: Entry) -> float:
         base = entry.started or entry.since
         soft, hard = self._limits(entry)
-        if host.orders.inner:
-            return base + hard + self._config.limit_grace + _INNER_MARGIN
         now = self._clock.monotonic()
         if entry.killed is not None:
             arrived = host.page.raised == entry.number
@@ -104,6 +107,9 @@ class Limits:
         now = self._clock.monotonic()
         for host in list(self._hosts()):
             if host.due <= now and host.state is not HostState.REAPED:
+                host.due = _NEVER
+                if host.orders.inner:
+                    host.look()
                 for entry in self._running(host):
                     self._enforce(host, entry, now)
             self.watch(host)
@@ -113,7 +119,8 @@ class Limits:
             return
         soft, hard = self._limits(entry)
         if host.orders.inner:
-            if (entry.started or entry.since) + hard + self._config.limit_grace + _INNER_MARGIN <= now:
+            since = entry.started or max(entry.since, host.moved)  # what waits there does so for others to end
+            if since + hard + self._config.limit_grace + _INNER_MARGIN <= now:
                 entry.killed = KillReason.TIME_LIMIT if entry.started else None
                 self._end(host, entry, "its inner pool did not end it")
             return

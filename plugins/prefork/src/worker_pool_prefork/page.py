@@ -25,7 +25,10 @@ _JOURNAL_LENGTH, _PLACE_LENGTH, _PLACE_OF = 64, 68, 72  # the child's
 _PLACE, _PLACE_SIZE = 128, 4096 - 128
 _JOURNAL = 4096
 JOURNAL_SIZE = 60 * 1024
-"""Bytes that a child can finish jobs by before it has to tell."""
+"""Bytes of news that a child can gather before it has to tell."""
+FLUSH_AT = 4800
+"""Bytes of news after which the worker is told, though more jobs wait: some sixty ends, so that it can send the next
+jobs before there are none left."""
 _SIZE = _JOURNAL + JOURNAL_SIZE
 
 
@@ -84,10 +87,10 @@ class Page:
         _F64.pack_into(self._map, _STARTED, started)
         _U64.pack_into(self._map, _CURRENT, number)
 
-    # -- the journal of what has ended
+    # -- the journal of what has ended, or, with an inner pool, started
 
-    def end(self, news: bytes) -> int:
-        """The current job has ended, and ``news`` says how. Returns the length of the journal now.
+    def note(self, news: bytes) -> int:
+        """Write ``news`` into the journal. Returns its length now.
 
         Raises:
             ValueError: the journal is full; take it first.
@@ -99,8 +102,13 @@ class Page:
         self._map[_JOURNAL + start : _JOURNAL + start + length] = news + b","
         self._journal_length = start + length
         _U32.pack_into(self._map, _JOURNAL_LENGTH, self._journal_length)
-        _U64.pack_into(self._map, _CURRENT, 0)
         return self._journal_length
+
+    def end(self, news: bytes) -> int:
+        """The current job has ended, and ``news`` says how. Returns, and raises, what `note` does."""
+        length = self.note(news)
+        _U64.pack_into(self._map, _CURRENT, 0)
+        return length
 
     def end_told(self) -> None:
         """The current job has ended, and the worker was told otherwise than by the journal."""

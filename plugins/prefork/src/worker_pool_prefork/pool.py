@@ -145,11 +145,12 @@ class PreforkPool(Pool):
         self._crew.pump()
 
     def backlog(self, runtime: float) -> int:
-        """See `Pool.backlog`: small jobs travel in frames of several; hosts of other pools have no use for them."""
-        if self.config.putlocks or self.config.hosted is not None:
+        """See `Pool.backlog`: small jobs travel in frames of several."""
+        if self.config.putlocks:
             return 0
+        children = self._limit if self.config.hosted is None else len(self._crew.active)
         most, runs = self._crew.schedule.backlog(runtime), self.config.max_tasks_per_child
-        return self._limit * (most if runs is None else min(most, runs - 1))
+        return children * (most if runs is None else min(most, runs - 1))
 
     def close(self) -> None:
         """See `Pool.close`. What has been sent to a child and not started is asked back, and cancelled then."""
@@ -250,7 +251,9 @@ class PreforkPool(Pool):
         return CancelReply.UNKNOWN
 
     def _cancel_in(self, host: Host, entry: Entry, how: CancelHow) -> CancelReply:
-        started = bool(entry.started) or (not host.orders.inner and host.page.current == entry.number)
+        started = host.has_started(entry)
+        if entry.number not in host.entries:  # it has just come back, or ended
+            return self._cancel(entry.job.id, how)
         if not started:
             entry.unwanted = True
             host.tell([Word.TAKE_BACK, [entry.number]])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
+from itertools import islice
 
 from worker_kernel import BATCH, batch_of
 
@@ -11,9 +12,11 @@ from .entry import Entry
 from .host import Host
 
 FAST = 32
-"""Jobs that a child of one slot may have at a time under *fast*, however long they take."""
+"""Jobs that a child may have for one slot under *fast*, however long they take."""
 PATIENCE = 0.02
 """Seconds that the first job of a child may run before what waits behind it is asked back for one that gets on."""
+PATIENCE_OF_SEVERAL = 0.1
+"""Seconds that a job may wait in a child of several slots, before it is asked back for one that gets on."""
 _SAMPLES = 3
 """Runs of a task before its time counts as known."""
 _WEIGHT = 0.2
@@ -38,15 +41,15 @@ class Costs:
 
 
 def _load(host: Host) -> float:
+    """What a child has, beside what it can run at a time."""
     return len(host.entries) / host.slots
 
 
 class Schedule:
     """The jobs that wait, and the rule by which they are given out: first in, first out, reports ahead of runs.
 
-    *fair*: a job goes where a slot is free. *fast*: a child of one slot may have up to `FAST` jobs, in frames of many.
-    *adaptive*: as many as make a batch (`batch_of`) of tasks that are known to be small, else fair. A child with
-    several slots is always fair.
+    *fair*: a job goes where a slot is free. *fast*: a child may have up to `FAST` jobs for one slot, in frames of many.
+    *adaptive*: as many as make a batch (`batch_of`) of tasks that are known to be small, else fair.
     """
 
     def __init__(self, strategy: str) -> None:
@@ -105,34 +108,36 @@ class Schedule:
         """Whether a child can have more jobs than it has, as far as that does not depend on the jobs."""
         if host.room > 0:
             return True
-        if strict or host.slots > 1 or not host.entries:  # without any, the child that it replaces still works
+        if strict or host.before:
             return False
-        return len(host.entries) <= BATCH // 2 and host.long_job not in host.entries
+        return len(host.entries) < host.slots + BATCH // 2 and host.long_job not in host.entries
 
     def _batch(self, host: Host, allowed: int, takers: int) -> list[Entry]:
-        """Take what goes to this child now: its share, where ``takers`` children are still to get theirs."""
+        """Take what goes to this child now: its share, where ``takers`` children are still to get theirs.
+
+        That is a job for each slot that is free, and small ones to be ahead; in a child of one slot they wait for small
+        ones only.
+        """
         if allowed <= 0 or not self.waiting:
             return []
-        share = -(-len(self.waiting) // takers)
-        fits = self._fitting(self.waiting[0].job.task)
-        if host.slots > 1 or fits == 1:
-            room = min(host.room, allowed, 1 if host.slots == 1 else share)
-            return [self.waiting.popleft() for _ in range(min(room, len(self.waiting)))] if room > 0 else []
-        has = {entry.job.task for entry in host.entries.values()}
-        fits = min(fits, *map(self._fitting, has)) if has else fits
-        if host.long_job in host.entries or len(host.entries) > fits // 2:
-            return []
-        most = min(allowed, share)
+        most, room, fits = min(allowed, -(-len(self.waiting) // takers)), host.room, BATCH
+        ahead = not host.before and host.long_job not in host.entries
+        if room <= 0:
+            enough = self._fitting(self.waiting[0].job.task) // 2
+            ahead = ahead and len(host.entries) < host.slots + enough
+        if host.slots == 1:
+            fits = min(map(self._fitting, {entry.job.task for entry in host.entries.values()}), default=BATCH)
         batch: list[Entry] = []
         while len(batch) < most and self.waiting:
-            fits = min(fits, self._fitting(self.waiting[0].job.task))
-            if len(host.entries) + len(batch) >= fits:
+            fitting = self._fitting(self.waiting[0].job.task)
+            fits = min(fits, fitting) if host.slots == 1 else fitting
+            if len(batch) >= room and not (ahead and len(host.entries) + len(batch) < host.slots - 1 + fits):
                 break
             batch.append(self.waiting.popleft())
         return batch
 
     def overdue(self, hosts: list[Host], now: float) -> tuple[Host | None, float]:
-        """Find a child whose first job runs long while others wait behind it, and some other child gets on.
+        """Find a child where jobs wait for long behind others, while some other child gets on.
 
         Returns:
             The child that is to be asked; and, where there is none yet, the seconds after which to look again, 0:
@@ -142,14 +147,15 @@ class Schedule:
         soonest = 0.0
         brisk = False
         for host in hosts:
-            runs = _runs(host, now)
-            brisk = brisk or (runs < PATIENCE and host.takes_jobs)
-            if host.slots > 1 or len(host.entries) < 2 or host.asked_back:
+            waits = _runs(host, now) if host.slots == 1 else _waits(host, now)
+            patience = PATIENCE if host.slots == 1 else PATIENCE_OF_SEVERAL
+            brisk = brisk or (waits < PATIENCE and host.takes_jobs)
+            if len(host.entries) <= host.slots or host.asked_back:
                 continue
-            if runs >= PATIENCE:
+            if waits >= patience:
                 late = late or host
             else:
-                soonest = min(soonest or PATIENCE, PATIENCE - runs)
+                soonest = min(soonest or patience, patience - waits)
         if len(hosts) < 2 or not brisk:
             return None, 0.0
         return late, 0.0 if late else soonest
@@ -164,3 +170,9 @@ def _runs(host: Host, now: float) -> float:
     if host.page.current not in (0, first.number):
         began = max(began, host.page.started)
     return now - began
+
+
+def _waits(host: Host, now: float) -> float:
+    """How many seconds the oldest job has waited for one of a child's slots; 0: none waits."""
+    first = next(islice(host.entries.values(), host.slots, None), None)
+    return 0.0 if first is None else now - first.since
