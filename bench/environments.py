@@ -36,20 +36,28 @@ def prepared(peer: Peer, upgrade: bool) -> Path:
     Raises:
         NotInstalled: There is no Python for it, or pip has failed; with the reason.
     """
-    if not peer.requires:
+    if not (peer.requires or peer.is_checkout):
         return Path(sys.executable).parent
+    requires = (*peer.requires, *checkout()) if peer.is_checkout else peer.requires
     home = FOLDER / peer.name
     stamp = home / "requires"
-    wanted = "\n".join(peer.requires)
+    wanted = "\n".join(requires)
     fresh = stamp.exists() and stamp.read_text(encoding="utf-8") == wanted
     if fresh and not upgrade:
         return home / "bin"
     _run(python_for(peer.python), "-m", "venv", str(home))
     pre = ["--pre"] if peer.prereleases else []
     pip = ("-m", "pip", "--disable-pip-version-check", "install", "--quiet", "--upgrade")
-    _run(str(home / "bin" / "python"), *pip, *pre, *peer.requires)
+    _run(str(home / "bin" / "python"), *pip, *pre, *requires)
     stamp.write_text(wanted, encoding="utf-8")
     return home / "bin"
+
+
+def checkout() -> list[str]:
+    """What pip is given to install the distributions of this checkout in place."""
+    root = FOLDER.parents[1]
+    projects = sorted(root.glob("core/pyproject.toml")) + sorted(root.glob("plugins/**/pyproject.toml"))
+    return [argument for project in projects for argument in ("--editable", str(project.parent))]
 
 
 def python_for(oldest: tuple[int, int]) -> str:
@@ -90,9 +98,9 @@ def versions(peer: Peer, programs: Path) -> dict[str, str]:
         [str(programs / "python"), "-c", LISTING], capture_output=True, text=True, check=True, timeout=60
     )
     found: dict[str, str] = json.loads(done.stdout)
-    names = {re.split(r"[\[<>=]", name)[0].lower() for name in peer.requires} or BENEATH
+    names = {re.split(r"[\[<>=]", name)[0].lower() for name in peer.requires} | (BENEATH if peer.is_checkout else set())
     return {name: found[name] for name in sorted(found) if name in names | {"python"} or _ours(peer, name)}
 
 
 def _ours(peer: Peer, name: str) -> bool:
-    return not peer.requires and name.startswith("worker-")
+    return peer.is_checkout and name.startswith("worker-")

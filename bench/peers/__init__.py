@@ -61,6 +61,8 @@ class Peer:
     modes: tuple[Mode, ...]
     requires: tuple[str, ...] = ()
     """What pip is given. Empty: runs in the environment of the bench."""
+    is_checkout: bool = False
+    """Whether it is this checkout: an environment of its own has its distributions, and no tools of developers."""
     python: tuple[int, int] = (3, 11)
     """The oldest Python it runs on."""
     pure: bool = True

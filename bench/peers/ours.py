@@ -17,6 +17,8 @@ def worker(*options: str) -> Callable[[Setup], list[str]]:
 
 PEER = Peer(
     name="ours",
+    is_checkout=True,
+    requires=("msgspec",),  # the extra "fast", which "all" brings
     modes=(
         Mode(
             name="prefork",

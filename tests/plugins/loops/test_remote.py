@@ -15,7 +15,7 @@ from kombu.pidbox import Mailbox
 from worker_kernel import ControlError, Setting, Settings, Source, StepContext, Value, Worker
 from worker_kernel.settings import Layer
 from worker_loops.connection import Generation, broadcasts
-from worker_loops.remote import LONGEST, RemoteStep, carry_out, meant, read
+from worker_loops.remote import LONGEST, QUEUE_EXPIRES, QUEUE_TTL, RemoteStep, carry_out, mailbox, meant, read
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=5),
@@ -203,6 +203,11 @@ def test_it_takes_part_where_the_broker_can_broadcast_and_nobody_switched_it_off
     assert RemoteStep().enabled(worker(memory, True))
     assert not RemoteStep().enabled(worker(memory, False))
     assert not RemoteStep().enabled(worker(deaf, True))
+
+
+def test_the_mailboxs_queue_is_the_one_that_kombu_would_make() -> None:
+    theirs = Mailbox("celery", type="fanout", queue_expires=QUEUE_EXPIRES, queue_ttl=QUEUE_TTL).get_queue("kernel@here")
+    assert mailbox("kernel@here").as_dict(recurse=True) == theirs.as_dict(recurse=True)
 
 
 def test_the_mailboxs_queue_is_named_as_celery_names_it(rig: Rig) -> None:

@@ -8,7 +8,6 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from kombu.asynchronous.timer import to_timestamp
 from kombu.utils.compat import fileno
 from kombu.utils.eventio import ERR, READ, WRITE
 
@@ -207,6 +206,8 @@ class TransportTimer:
         priority: int = 0,
     ) -> ScopedCall:
         """Call ``fun`` once, at a monotonic time or a date."""
+        from kombu.asynchronous.timer import to_timestamp  # imports kombu's hub as well, which nothing else here needs
+
         return self._hub.schedule(to_timestamp(eta) - self._hub.now(), fun, args, kwargs)
 
     def call_repeatedly(

@@ -1,6 +1,7 @@
 """The step ``remote``: answers Celery's remote control, as far as it is asked for what this worker has.
 
-The wire is kombu's pidbox: requests come by a fanout exchange, replies go to the queue of whoever asked. Everything
+The wire is kombu's pidbox: requests come by a fanout exchange, replies go to the queue of whoever asked. kombu's own
+part of that, and ours, are imported with the first request: no start waits for what nobody may ever ask. Everything
 happens on the loop's thread, which no task keeps busy on any pool. A message that makes no sense is logged in one line;
 nothing that arrives here ends the worker or its connection.
 """
@@ -15,20 +16,19 @@ from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 from kombu import Consumer as KombuConsumer
-from kombu import Exchange, Producer
+from kombu import Exchange, Producer, Queue
 from kombu.exceptions import InconsistencyError
-from kombu.matcher import match
-from kombu.pidbox import Mailbox
 
 from worker_kernel import ControlError, Step, StepContext, Worker
 
-from .celery_replies import REPLIES
 from .connection import Generation, broadcasts
 
 log = logging.getLogger("worker_loops.remote")
 
 NAMESPACE = "celery"
 """Celery's ``control_exchange``."""
+EXCHANGE = f"{NAMESPACE}.pidbox"
+"""What kombu makes of that."""
 QUEUE_EXPIRES = 10.0
 QUEUE_TTL = 300.0
 """Celery's ``control_queue_expires`` and ``control_queue_ttl``, in seconds."""
@@ -45,7 +45,7 @@ class RemoteStep(Step):
         self._worker: Worker | None = None
         self._generation: Generation | None = None
         self._channel: Any = None
-        self._mailbox: Any = None
+        self._clock: Any = None
         self._stopped = False
 
     def enabled(self, worker: Worker) -> bool:
@@ -64,14 +64,7 @@ class RemoteStep(Step):
         connection = self._generation.connection
         try:
             self._channel = connection.channel()
-            self._mailbox = Mailbox(
-                NAMESPACE,
-                type="fanout",
-                connection=connection,
-                queue_expires=QUEUE_EXPIRES,
-                queue_ttl=QUEUE_TTL,
-            )
-            queue = self._mailbox.get_queue(self._worker.node_name)
+            queue = mailbox(self._worker.node_name)
             consumer = KombuConsumer(self._channel, [queue], on_message=self._on_message, no_ack=True)
             consumer.consume()
         except connection.channel_errors as exc:
@@ -125,8 +118,12 @@ class RemoteStep(Step):
 
     def _reply(self, answer: object, reply_to: Mapping[str, object], ticket: object) -> None:
         assert self._worker is not None  # noqa: S101  (create comes first)
+        if self._clock is None:
+            from kombu.clocks import LamportClock
+
+            self._clock = LamportClock()
         name, key = reply_to.get("exchange"), reply_to.get("routing_key")
-        if name != self._mailbox.reply_exchange.name or not isinstance(key, str):
+        if name != f"reply.{EXCHANGE}" or not isinstance(key, str):
             raise ValueError(f"it wants its reply sent to {reply_to!r}")
         exchange = Exchange(name, type="direct", delivery_mode="transient", durable=False)
         with Producer(self._channel, auto_declare=False) as producer:
@@ -136,7 +133,7 @@ class RemoteStep(Step):
                     exchange=exchange,
                     routing_key=key,
                     declare=[exchange],
-                    headers={"ticket": ticket, "clock": self._mailbox.clock.forward()},
+                    headers={"ticket": ticket, "clock": self._clock.forward()},
                     serializer="json",
                 )
             except InconsistencyError:
@@ -144,7 +141,20 @@ class RemoteStep(Step):
 
     def info(self) -> Mapping[str, object]:
         """Return the mailbox's name."""
-        return {"mailbox": "" if self._worker is None else f"{self._worker.node_name}.{NAMESPACE}.pidbox"}
+        return {"mailbox": "" if self._worker is None else f"{self._worker.node_name}.{EXCHANGE}"}
+
+
+def mailbox(node: str) -> Queue:
+    """The queue of ``node``, as ``kombu.pidbox.Mailbox.get_queue`` has it."""
+    return Queue(
+        f"{node}.{EXCHANGE}",
+        exchange=Exchange(EXCHANGE, type="fanout", durable=False, delivery_mode="transient"),
+        durable=False,
+        exclusive=True,
+        auto_delete=True,
+        expires=QUEUE_EXPIRES,
+        message_ttl=QUEUE_TTL,
+    )
 
 
 def read(message: Any, now: Callable[[], float] = time.time) -> Mapping[str, Any] | None:
@@ -183,12 +193,16 @@ def meant(request: Mapping[str, Any], node: str) -> bool:
     if pattern and request.get("matcher"):
         if request["matcher"] != "glob" or not isinstance(pattern, str):
             raise ValueError(f"it is addressed by {request['matcher']!r}, and only glob is offered")
+        from kombu.matcher import match
+
         return bool(match(node, pattern, "glob"))
     return True
 
 
 def carry_out(worker: Worker, request: Mapping[str, Any]) -> object:
     """Do what a request asks for and return the answer in Celery's form; what fails is answered with ``error``."""
+    from .celery_replies import REPLIES
+
     method, arguments = request["method"], request.get("arguments") or {}
     reply = REPLIES.get(method)
     if reply is None:

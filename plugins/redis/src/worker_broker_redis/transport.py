@@ -363,14 +363,26 @@ class Transport(LeasingTransport):
     def _take_turn(self) -> bool:
         """Renew, flush, fetch and deliver what there is; whether anything was delivered."""
         self._after_fork()
-        if time.monotonic() >= self._next_upkeep and (self._consumes() or self._holds_any()):
+        begun = self._next_upkeep > 0.0
+        if begun and time.monotonic() >= self._next_upkeep and (self._consumes() or self._holds_any()):
             self._upkeep()
         if not self._inbox:
             self._exchange()
+        if not begun and self._consumes():
+            self._first_upkeep()
         delivered = self._deliver_inbox()
         if self._hears or self._hub is None:
             self._hears = any(channel.hear() for channel in list(self.channels))
         return delivered or self._hears
+
+    def _first_upkeep(self) -> None:
+        """What a new connection has fetched is not to wait for it: then it is done in the next turn."""
+        if self._inbox:
+            self._next_upkeep = time.monotonic()
+            self._nudge()
+        else:
+            self._upkeep()
+            self._exchange()
 
     def _upkeep(self) -> None:
         self._begin_upkeep()
