@@ -28,13 +28,14 @@ from .custody import TICK, Custody
 from .frames import FrameKind, Word, finished_news, frame
 from .link import Link
 from .orders import Equipment, Orders
-from .page import JOURNAL_SIZE, Page
+from .page import Page
 from .places import describe_place, name_process
 
 log = logging.getLogger("worker_pool_prefork")
 
-FLUSH_AT = JOURNAL_SIZE // 2
-"""Bytes of finished jobs after which the worker is told, even though more jobs wait here."""
+FLUSH_AT = 4800
+"""Bytes of news after which the worker is told, though more jobs wait here: some sixty ends, so that it can send the
+next jobs before there are none left."""
 LOOK_EVERY = 0.25
 """Seconds between two looks at where a task's code is."""
 _NOTHING = object()

@@ -148,7 +148,8 @@ class PreforkPool(Pool):
         """See `Pool.backlog`: small jobs travel in frames of several; hosts of other pools have no use for them."""
         if self.config.putlocks or self.config.hosted is not None:
             return 0
-        return self._limit * self._crew.schedule.backlog(runtime)
+        most, runs = self._crew.schedule.backlog(runtime), self.config.max_tasks_per_child
+        return self._limit * (most if runs is None else min(most, runs - 1))
 
     def close(self) -> None:
         """See `Pool.close`. What has been sent to a child and not started is asked back, and cancelled then."""

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable
 
+from worker_kernel import BATCH, batch_of
+
 from .entry import Entry
 from .host import Host
 
 SMALL = 0.01
 """Seconds: tasks that take less on average are sent several at a time."""
-BATCH = 32
-"""Jobs that a child of one slot may have at a time at the most, the one that runs included."""
 AHEAD = 0.06
-"""Seconds that all of these may take, going by the average."""
+"""Seconds that the jobs of a child may take together, going by the average."""
 PATIENCE = 0.02
 """Seconds that the first job of a child may run before what waits behind it is asked back for one that gets on."""
 _SAMPLES = 3
@@ -33,15 +33,18 @@ class Costs:
         runs, average = self._known.get(task, (0, seconds))
         self._known[task] = (runs + 1, average + _WEIGHT * (seconds - average))
 
-    def fitting(self, task: str) -> int:
-        """How many jobs of a task a child may have at a time: one, unless it is known to be small."""
+    def batch(self, task: str) -> int:
+        """Return how many jobs of a task a child may have at a time: one, unless the task is known to be small."""
         runs, average = self._known.get(task, (0, 0.0))
         return fitting(average) if runs >= _SAMPLES else 1
 
 
-def fitting(average: float) -> int:
-    """How many jobs that take so many seconds a child may have at a time (>= 1)."""
-    return int(AHEAD / max(average, AHEAD / BATCH)) if average < SMALL else 1
+def fitting(seconds: float) -> int:
+    """Return how many jobs that take so long each (seconds, >= 0) a child of one slot may have at a time."""
+    if seconds >= SMALL:
+        return 1
+    batch = max(batch_of(seconds), BATCH)
+    return batch if seconds * batch <= AHEAD else int(AHEAD / seconds)
 
 
 def _load(host: Host) -> float:
@@ -51,9 +54,9 @@ def _load(host: Host) -> float:
 class Schedule:
     """The jobs that wait, and the rule by which they are given out: first in, first out, reports ahead of runs.
 
-    *fair*: a job goes where a slot is free. *fast*: a child of one slot may have up to `BATCH` jobs, in frames of as
-    many. *adaptive*: as many as take it `AHEAD` seconds, of tasks that are known to be small, else fair. A child with
-    several slots is always fair.
+    *fair*: a job goes where a slot is free. *fast*: a child of one slot may have up to `BATCH` jobs, or `LARGEST_BATCH`
+    where they are tiny, in frames of many. *adaptive*: the same for tasks that are known to be small, but no more than
+    take it `AHEAD` seconds, else fair. A child with several slots is always fair.
     """
 
     def __init__(self, strategy: str) -> None:
@@ -65,9 +68,16 @@ class Schedule:
 
     def backlog(self, runtime: float) -> int:
         """Return how many jobs more than one are welcome for each child, where a run takes so many seconds."""
+        return self._at_a_time(fitting(runtime)) - 1
+
+    def _at_a_time(self, batch: int) -> int:
+        """Return how many jobs a child may have of a task of which so many are a batch."""
         if self.strategy == "adaptive":
-            return fitting(runtime) - 1
-        return BATCH - 1 if self.strategy == "fast" else 0
+            return batch
+        return max(batch, BATCH) if self.strategy == "fast" else 1
+
+    def _fitting(self, task: str) -> int:
+        return self._at_a_time(self.costs.batch(task))
 
     def put(self, entry: Entry) -> None:
         """A job comes in."""
@@ -107,34 +117,29 @@ class Schedule:
             return True
         if strict or host.slots > 1 or not host.entries:  # without any, the child that it replaces still works
             return False
-        return len(host.entries) <= BATCH // 2 and host.long_job not in host.entries
+        return len(host.entries) <= self._fitting(self.waiting[0].job.task) // 2 and host.long_job not in host.entries
 
     def _batch(self, host: Host, allowed: int, takers: int) -> list[Entry]:
         """Take what goes to this child now: its share, where ``takers`` children are still to get theirs."""
         if allowed <= 0 or not self.waiting:
             return []
         share = -(-len(self.waiting) // takers)
-        fits = self._fitting(self.waiting[0])
+        fits = self._fitting(self.waiting[0].job.task)
         if host.slots > 1 or fits == 1:
             room = min(host.room, allowed, 1 if host.slots == 1 else share)
             return [self.waiting.popleft() for _ in range(min(room, len(self.waiting)))] if room > 0 else []
-        fits = min((self._fitting(entry) for entry in host.entries.values()), default=fits)
+        for task in {entry.job.task for entry in host.entries.values()}:
+            fits = min(fits, self._fitting(task))
         if host.long_job in host.entries or len(host.entries) > fits // 2:
             return []
-        most = min(allowed, share)
+        before, most = len(host.entries), min(allowed, share)
         batch: list[Entry] = []
         while len(batch) < most and self.waiting:
-            fits = min(fits, self._fitting(self.waiting[0]))
-            if len(host.entries) + len(batch) >= fits:
+            fits = min(fits, self._fitting(self.waiting[0].job.task))
+            if before + len(batch) >= fits:
                 break
             batch.append(self.waiting.popleft())
         return batch
-
-    def _fitting(self, entry: Entry) -> int:
-        """How many such jobs a child of one slot may have at a time."""
-        if self.strategy == "adaptive":
-            return self.costs.fitting(entry.job.task)
-        return BATCH if self.strategy == "fast" else 1
 
     def overdue(self, hosts: list[Host], now: float) -> tuple[Host | None, float]:
         """Find a child whose first job runs long while others wait behind it, and some other child gets on.
