@@ -19,7 +19,7 @@ from bench.recording import FOLDER, Reader
 
 ROOT = Path(__file__).parents[1]
 SHARED_MEMORY = Path("/dev/shm")
-LOOK = 0.002  # seconds between two looks at the records
+LOOK = 0.02  # seconds between two looks at the records, which tell the times: it need not be soon, and costs CPU
 FILLING = 600.0  # seconds that a client may take
 
 

@@ -13,6 +13,7 @@ from .homes import HOMES
 if TYPE_CHECKING:
     from .application import Application, BrokerInfo, Envelope, Fence, TaskOptions
     from .autoscaling import AutoscalePolicy, Load
+    from .batches import BATCH, batch_of
     from .blueprint import Blueprint
     from .books import SlotWorker
     from .bootrecord import Booted, BootRecord
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
         StepCycle,
         StepFailed,
         StoreUnavailable,
+        StoreUnknown,
         TaskError,
         TaskNotRegistered,
         TaskRevoked,
@@ -140,6 +142,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ATTEMPTS_HEADER",
+    "BATCH",
     "CONTRACT",
     "GREEN_POOL",
     "LOCAL_POOL",
@@ -264,6 +267,7 @@ __all__ = [
     "StopMode",
     "StopRequest",
     "StoreUnavailable",
+    "StoreUnknown",
     "Stuck",
     "Support",
     "SystemClock",
@@ -287,6 +291,7 @@ __all__ = [
     "Worker",
     "WorkerLostError",
     "WorkerState",
+    "batch_of",
     "declare_queue",
     "implements",
     "keep_compressed",

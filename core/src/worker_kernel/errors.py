@@ -19,6 +19,7 @@
     ├── AppNotLoaded                4  the application cannot be imported or found
     ├── BrokerUnavailable           5  the broker cannot be reached, or was given up
     ├── StoreUnavailable            5  the result store cannot be reached
+    │   └── StoreUnknown            2  result_backend names none that there is
     ├── Unsupported                 1  a pool was asked for something it did not declare
     ├── PoolClosed                  1  a job was submitted to a pool that takes no more
     ├── ControlError                1  a control command was not carried out, or failed
@@ -204,9 +205,15 @@ class BrokerUnavailable(KernelError):
 
 
 class StoreUnavailable(KernelError):
-    """The result store cannot be reached, or its URL names a store that does not exist."""
+    """The result store cannot be reached."""
 
     exit_code = 5
+
+
+class StoreUnknown(StoreUnavailable):
+    """``result_backend`` names no result store that there is: to be corrected, as `UsageError` says of the broker."""
+
+    exit_code = UsageError.exit_code
 
 
 class Unsupported(KernelError):

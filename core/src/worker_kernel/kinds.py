@@ -50,8 +50,12 @@ def either(word: str, parse: Parser) -> Parser:
     return parsed
 
 
+LARGEST = 2**53
+"""Of whole numbers: what JSON and floating point can carry, and more than there is of anything."""
+
+
 def whole(minimum: int = 0) -> Parser:
-    """Return a parser of whole numbers that are at least ``minimum``."""
+    """Return a parser of whole numbers that are at least ``minimum``, and at most `LARGEST`."""
 
     def parsed(given: object) -> int:
         expected = f"a whole number >= {minimum}"
@@ -62,6 +66,8 @@ def whole(minimum: int = 0) -> Parser:
                 raise ValueError(expected) from None
         if isinstance(given, bool) or not isinstance(given, int) or given < minimum:
             raise ValueError(expected)
+        if given > LARGEST:
+            raise ValueError(f"{expected}, and no more than {LARGEST}")
         return given
 
     return parsed

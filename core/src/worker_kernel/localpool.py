@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import ClassVar
 
+from .batches import batch_of
 from .errors import JobKilled, PoolClosed
 from .job import Job
 from .limits import Limits, Run
@@ -16,12 +17,6 @@ from .outcome import Outcome
 from .pool import CancelHow, CancelReply, Pool, PoolConfig
 
 log = logging.getLogger("worker_kernel.localpool")
-
-
-SMALL = 0.005
-"""Seconds: runs that take less on average are worth having some ahead."""
-AHEAD = 31
-"""Jobs that wait here for the next free slot, so that the loop's thread is woken once for many ends."""
 
 
 class _Condition(threading.Condition):
@@ -90,7 +85,7 @@ class LocalPool(Pool):
 
     def backlog(self, runtime: float) -> int:
         """See `Pool.backlog`: a slot that has ended a small job goes on with another, without the loop's thread."""
-        return AHEAD if runtime < SMALL else 0
+        return batch_of(runtime) - 1  # so the loop's thread is woken once for many ends
 
     def submit(self, job: Job) -> None:
         """See `Pool.submit`."""

@@ -98,7 +98,7 @@ def lines_of_error(done: subprocess.CompletedProcess[str], code: int) -> list[st
         ),
         (
             "--result-backend nowhere://x",
-            5,
+            2,
             ["error: there is no result store for nowhere://*", "  *"],
         ),
         ("-b nowhere://u:geheim@x", 2, ["error: no transport serves the broker scheme 'nowhere'*", "  *"]),

@@ -23,6 +23,7 @@ from worker_kernel.errors import (
     StepCycle,
     StepFailed,
     StoreUnavailable,
+    StoreUnknown,
     UsageError,
 )
 
@@ -42,6 +43,7 @@ EVERY = [
     (AppNotLoaded("x"), 4),
     (BrokerUnavailable("x"), 5),
     (StoreUnavailable("x"), 5),
+    (StoreUnknown("x"), 2),
     (click.UsageError("x"), 2),
     (click.Abort(), ABORTED),
     (KeyboardInterrupt(), ABORTED),

@@ -111,6 +111,7 @@ def test_what_is_well_formed_is_taken(parse: Parser, raw: object, value: object)
         (kinds.whole(1), "many", "a whole number >= 1"),
         (kinds.whole(1), True, "a whole number >= 1"),
         (kinds.whole(1), 1.0, "a whole number >= 1"),
+        (kinds.whole(1), "99999999999999999999", "a whole number >= 1, and no more than 9007199254740992"),
         (kinds.seconds(), "-1", "seconds >= 0"),
         (kinds.seconds(), "nan", "seconds >= 0"),
         (kinds.seconds(), "inf", "seconds >= 0"),

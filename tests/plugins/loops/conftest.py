@@ -278,6 +278,7 @@ class ScriptedGeneration:
 DEFAULTS: dict[str, object] = {
     "worker_prefetch_buffer": 0,
     "worker_prefetch_multiplier": None,
+    "worker_max_tasks_per_child": None,
     "worker_disable_prefetch": False,
     "worker_eta_task_limit": None,
     "worker_max_attempts": 3,

@@ -46,7 +46,7 @@ def turn(o: Any) -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "depth"),
-    [(0.0, DEEPEST), (0.001, DEEPEST), (0.005, 16), (0.02, 4), (0.09, 1), (0.11, 0), (1.0, 0), (60.0, 0)],
+    [(0.0, DEEPEST), (0.0001, DEEPEST), (0.001, 64), (0.005, 16), (0.02, 4), (0.09, 1), (0.11, 0), (1.0, 0), (60.0, 0)],
 )
 def test_the_depth_follows_the_run_time(seconds: float, depth: int) -> None:
     assert paced(*[seconds] * 8).depth == depth
@@ -54,17 +54,17 @@ def test_the_depth_follows_the_run_time(seconds: float, depth: int) -> None:
 
 
 def test_nothing_is_held_before_a_few_runs_were_measured() -> None:
-    assert paced(*[0.001] * 7).depth == 0
+    assert paced(*[0.0001] * 7).depth == 0
     assert paced().depth == 0
 
 
 def test_one_long_run_among_short_ones_ends_the_holding_at_once_and_short_ones_bring_it_back() -> None:
-    pace = paced(*[0.001] * 50)
+    pace = paced(*[0.0001] * 50)
     pace.ran(10.0)
     assert pace.look()
     assert pace.depth == 0
     for _ in range(60):
-        pace.ran(0.001)
+        pace.ran(0.0001)
     assert pace.look()
     assert pace.depth > 0
 
@@ -84,15 +84,24 @@ def test_a_number_that_was_given_stays_and_one_for_each_slot_follows_the_slots()
     fixed, each, by_pace = Buffer(slots, fixed=5), Buffer(slots, per_slot=3), Buffer(slots)
     for buffer in (fixed, each, by_pace):
         for _ in range(8):
-            buffer.pace.ran(0.001)
+            buffer.pace.ran(0.0001)
         slots.resize(4)
         buffer.resize()
         buffer.look()
-    assert [buffer.size for buffer in (fixed, each, by_pace)] == [5, 12, 4 * DEEPEST]
+    assert [buffer.size for buffer in (fixed, each, by_pace)] == [5, 12, min(4 * DEEPEST, MOST)]
     assert [buffer.adaptive for buffer in (fixed, each, by_pace)] == [False, False, True]
     slots.resize(10_000)
     by_pace.resize()
     assert by_pace.size == MOST
+
+
+@pytest.mark.parametrize(("runs", "window"), [(1, 2), (5, 2 + 2 * 4)])
+def test_for_a_child_that_is_replaced_soon_no_more_is_held_than_it_runs(
+    office: Any, message: Any, runs: int, window: int
+) -> None:
+    o = office(slots=2, **ADAPTIVE, worker_max_tasks_per_child=runs)
+    run(o, message, 0.0001)
+    assert o.desk.flow.window == window
 
 
 @pytest.mark.parametrize(
@@ -107,23 +116,23 @@ def test_a_number_that_was_given_stays_and_one_for_each_slot_follows_the_slots()
 )
 def test_a_fixed_number_switches_the_pace_off(office: Any, message: Any, asked: dict[str, Any], window: int) -> None:
     o = office(slots=2, **asked)
-    run(o, message, 0.001)
+    run(o, message, 0.0001)
     assert o.desk.flow.window == window
     said = o.desk.statistics()["buffer"]
     assert (said["size"], said["adaptive"]) == (window - 2, asked is ADAPTIVE)
-    assert said["runtime"] == 0.001
+    assert said["runtime"] == 0.0001
 
 
 def test_a_long_run_shuts_the_window_again(office: Any, message: Any) -> None:
     o = office(slots=2, **ADAPTIVE)
-    run(o, message, 0.001)
+    run(o, message, 0.0001)
     run(o, message, 30.0, times=1)
     assert o.desk.flow.window == 2
 
 
 def test_where_a_process_may_have_died_of_a_task_nothing_is_held_for_a_while(office: Any, message: Any) -> None:
     o = office(slots=2, **ADAPTIVE)
-    run(o, message, 0.001)
+    run(o, message, 0.0001)
     o.deliver(message("again", redelivered=True, attempts=1))
     assert o.desk.flow.window == 2
 
@@ -132,14 +141,14 @@ class TestAhead:
     def test_a_pool_gets_as_many_jobs_beyond_its_slots_as_it_likes(self, office: Any, message: Any) -> None:
         o = office(slots=2, **ADAPTIVE)
         o.pool.likes = lambda runtime: 3 if runtime < 0.005 else 0
-        run(o, message, 0.001)
+        run(o, message, 0.0001)
         for n in range(9):
             o.deliver(message(str(n)))
         assert [job.id for job in o.pool.jobs] == ["0", "1", "2", "3", "4"]
         assert (o.slots.running, o.desk.statistics()["ahead"], o.desk.statistics()["waiting"]) == (2, 3, 4)
 
-        o.pool.finish(o.pool.jobs[4], OutcomeKind.SUCCEEDED, runtime=0.001)  # in whatever order
-        o.pool.finish(o.pool.jobs[0], OutcomeKind.SUCCEEDED, runtime=0.001)
+        o.pool.finish(o.pool.jobs[4], OutcomeKind.SUCCEEDED, runtime=0.0001)  # in whatever order
+        o.pool.finish(o.pool.jobs[0], OutcomeKind.SUCCEEDED, runtime=0.0001)
         o.events()
 
         assert [job.id for job in o.pool.jobs] == ["1", "2", "3", "5", "6"]
@@ -156,7 +165,7 @@ class TestAhead:
     def test_what_is_acknowledged_before_it_runs_never_goes_ahead(self, office: Any, message: Any) -> None:
         o = office(TaskOptions(name="t", acks_late=False), slots=1, **ADAPTIVE)
         o.pool.likes = lambda runtime: 3
-        run(o, message, 0.001)
+        run(o, message, 0.0001)
         waiting = [o.deliver(message(str(n))) for n in range(3)]
         assert [m.fates for m in waiting] == [["ack"], [], []]
 
@@ -165,14 +174,14 @@ class TestAhead:
     def test_slots_and_jobs_always_add_up(self, office: Any, message: Any, steps: list[tuple[str, int]]) -> None:
         o = office(slots=2, **ADAPTIVE)
         o.pool.likes = lambda runtime: 4
-        run(o, message, 0.001)
+        run(o, message, 0.0001)
         limit, number = 2, 0
         for step, which in steps:
             if step == "d":
                 number += 1
                 o.deliver(message(str(number)))
             elif step == "f" and o.pool.jobs:
-                o.pool.finish(o.pool.jobs[which % len(o.pool.jobs)], OutcomeKind.SUCCEEDED, runtime=0.001)
+                o.pool.finish(o.pool.jobs[which % len(o.pool.jobs)], OutcomeKind.SUCCEEDED, runtime=0.0001)
             elif step in "gs":
                 limit = max(1, limit + (1 if step == "g" else -1))
                 o.inbox.resized(limit)
@@ -192,7 +201,7 @@ class TestAhead:
 class TestHandingBack:
     def test_what_waits_behind_a_long_job_is_handed_back_and_was_never_started(self, office: Any, message: Any) -> None:
         o = office(slots=1, **ADAPTIVE)
-        run(o, message, 0.001)
+        run(o, message, 0.0001)
         long = o.deliver(message("long"))
         short = [o.deliver(message(str(n))) for n in range(5)]
         o.pool.accept(o.pool.jobs[0])
@@ -206,7 +215,7 @@ class TestHandingBack:
     def test_so_is_what_the_pool_has_ahead(self, office: Any, message: Any) -> None:
         o = office(slots=1, **ADAPTIVE)
         o.pool.likes = lambda runtime: 2
-        run(o, message, 0.001)
+        run(o, message, 0.0001)
         messages = [o.deliver(message(str(n))) for n in range(6)]
         o.pool.accept(o.pool.jobs[0])
         o.pool.accept(o.pool.jobs[1])  # another process was faster
@@ -221,7 +230,7 @@ class TestHandingBack:
 
     def test_the_broker_knows_the_smaller_window_first(self, office: Any, message: Any) -> None:
         o = office(slots=1, **ADAPTIVE)
-        run(o, message, 0.001)
+        run(o, message, 0.0001)
         o.deliver(message("long"))
         waits = o.deliver(message("short"))
         o.clock.now += PATIENCE
@@ -230,11 +239,11 @@ class TestHandingBack:
 
     def test_nothing_is_handed_back_while_jobs_end(self, office: Any, message: Any) -> None:
         o = office(slots=1, **ADAPTIVE)
-        run(o, message, 0.001)
+        run(o, message, 0.0001)
         messages = [o.deliver(message(str(n))) for n in range(5)]
         for _ in range(5):
             o.clock.now += PATIENCE
-            o.end(OutcomeKind.SUCCEEDED, runtime=0.001)
+            o.end(OutcomeKind.SUCCEEDED, runtime=0.0001)
             turn(o)
         assert [m.fates for m in messages] == [["ack"]] * 5
 
@@ -249,7 +258,7 @@ class TestHandingBack:
     def test_a_revoked_task_that_was_ahead_is_refused_when_it_comes_back(self, office: Any, message: Any) -> None:
         o = office(slots=1, **ADAPTIVE)
         o.pool.likes = lambda runtime: 2
-        run(o, message, 0.001)
+        run(o, message, 0.0001)
         o.deliver(message("long"))
         gone = o.deliver(message("gone"))
         o.desk.revoked.add(["gone"])

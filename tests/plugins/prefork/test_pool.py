@@ -136,6 +136,11 @@ def test_jobs_queued_behind_a_long_one_are_taken_back_and_run_elsewhere(make_poo
     assert listener_of(pool).violations() == []
 
 
+@pytest.mark.parametrize(("runs", "liked"), [(None, 2 * 127), (1, 0), (10, 2 * 9)])
+def test_a_child_likes_no_more_jobs_than_it_may_run(make_pool: MakePool, runs: int | None, liked: int) -> None:
+    assert make_pool(2, max_tasks_per_child=runs).backlog(0.00001) == liked
+
+
 def test_in_fair_a_job_never_waits_in_a_child(make_pool: MakePool, holds: Holds) -> None:
     """Row ``sched_strategy``: fair."""
     pool = make_pool(2, strategy="fair")

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from tests.plugins.prefork.small_application import SmallJob
 from tests.plugins.prefork.stand_ins import Play, play
 
+from worker_kernel.batches import BATCH, LARGEST_BATCH, SMALL, WORTH
 from worker_pool_prefork.entry import Entry
 from worker_pool_prefork.frames import Word
-from worker_pool_prefork.schedule import BATCH, PATIENCE, PATIENCE_OF_SEVERAL, SMALL, Costs, Schedule
+from worker_pool_prefork.schedule import PATIENCE, PATIENCE_OF_SEVERAL, Costs, Schedule
 
 
 def entry(number: int, *, is_report: bool = False) -> Entry:
@@ -44,13 +45,42 @@ def test_a_task_is_small_once_three_runs_were_short_on_average() -> None:
     costs = Costs()
     for _ in range(2):
         costs.learn("task", 0.001)
-    assert not costs.small("task")
+    assert costs.batch("task") == 1
     costs.learn("task", 0.001)
-    assert costs.small("task")
-    assert not costs.small("another")
+    assert costs.batch("task") == BATCH
+    assert costs.batch("another") == 1
     for _ in range(20):
         costs.learn("task", 2 * SMALL)
-    assert not costs.small("task"), "it has grown since"
+    assert costs.batch("task") == 1, "it has grown since"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [(SMALL, 1), (SMALL / 2, BATCH), (WORTH / 100, 100), (1e-5, LARGEST_BATCH), (0.0, LARGEST_BATCH)],
+)
+def test_the_shorter_a_task_the_larger_its_batch(seconds: float, expected: int) -> None:
+    costs = Costs()
+    for _ in range(3):
+        costs.learn("task", seconds)
+    assert costs.batch("task") == expected
+    assert Schedule("adaptive").backlog(seconds) == expected - 1
+
+
+def test_a_larger_task_ends_a_batch_of_tiny_ones(played: Play) -> None:
+    scene = played(1, strategy="adaptive")
+    (child,) = scene.children
+    for task, seconds in (("tiny", 1e-5), ("small", SMALL / 2)):
+        for _ in range(3):
+            scene.submit(1, task=task)
+            child.finish(child.jobs[-1], seconds=seconds)
+            scene.turn()
+    scene.submit(1, task="tiny")
+    scene.submit(60, task="tiny")
+    scene.submit(1, task="small")
+    scene.submit(60, task="tiny")
+    child.finish(child.jobs[-1], seconds=1e-5)
+    scene.turn()
+    assert len(child.batches[-1]) == 60, "with the next one there would be more than a batch of small ones"
 
 
 def test_fair_gives_a_job_to_each_free_slot_and_none_beyond(played: Play) -> None:
@@ -167,7 +197,7 @@ def test_no_job_is_lost_or_given_twice_and_no_child_has_more_than_it_may(
             elif step == "return" and len(held) > 1:
                 child.say([Word.RETURNED, held[1:]])
             scene.turn(0.01 if step == "wait" else 0.0)
-            most = 1 if strategy == "fair" else BATCH
+            most = 1 if strategy == "fair" else LARGEST_BATCH
             assert all(len(host.entries) <= most for host in scene.crew.everyone)
             everywhere = [number for host in scene.crew.everyone for number in host.entries]
             everywhere += [*numbers(scene.crew.schedule), *(number for number, _ in scene.finished)]

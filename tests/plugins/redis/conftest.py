@@ -24,7 +24,7 @@ from redis.retry import Retry
 from tests.redis_server import RedisServer
 
 HOST = "127.0.0.1"
-PORT = 6379
+PORT = 6490
 
 
 def wait_for(condition: Callable[[], object], what: str, timeout: float = 30.0) -> None:

@@ -49,6 +49,29 @@ def test_an_entry_that_is_no_message_goes_as_it_is_to_quarantine_and_the_rest_go
 
 
 @pytest.mark.parametrize(
+    "raw",
+    [
+        '{"properties": {"delivery_tag": "t"}}',
+        '{"properties":{"delivery_tag":"t"}}',
+        '{"properties": {"delivery_tag": "\\u0074"}}',
+        '{"headers": {"delivery_tag": "other"}, "properties": {"delivery_tag": "t"}}',
+        '{"headers": {"delivery_tag":"other"}, "properties": {"delivery_tag": "t"}}',
+        '{"properties": {"delivery_tag": "t"}, "headers": {"delivery_tag": "other"}}',
+        json.dumps({"headers": {"argsrepr": '"delivery_tag": "other"'}, "properties": {"delivery_tag": "t"}}),
+        json.dumps({"headers": {"argsrepr": '\\"delivery_tag": "other"'}, "properties": {"delivery_tag": "t"}}),
+    ],
+    ids=["as kombu", "no blanks", "escape", "header before", "other header", "header after", "quoted", "quoted twice"],
+)
+def test_a_message_is_known_by_the_tag_in_its_properties(connect: Call, server: Any, raw: str) -> None:
+    connection = connect()
+    connection.channel()
+    transport = connection.transport
+    server.lpush("q", raw)
+    (delivery,) = transport.queues.fetch(transport.link, [("q", "q")], width=1, limit=1).deliveries
+    assert (delivery.identity, delivery.raw) == ("q\x06\x16t", raw.encode())
+
+
+@pytest.mark.parametrize(
     "change",
     [
         {"headers": 3},

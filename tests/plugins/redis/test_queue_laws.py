@@ -77,7 +77,6 @@ class QueueLaws(RuleBasedStateMachine):
         assert batch.waiting == len(queue) - len(expected)
         for message, delivery in zip(expected, batch.deliveries, strict=True):
             self.lists[message.list].remove(message)
-            message.attempts += 1
             self.holdings[owner].append(Holding(delivery=delivery, message=message))
         if expected:
             self.alive[owner] = True
@@ -92,7 +91,6 @@ class QueueLaws(RuleBasedStateMachine):
         if one := self.pick(owner, choice):
             assert self.move(owner, one, "back", "next") == self.late(one)
             if one.ours:
-                one.message.attempts -= 1
                 self.lists[one.message.list].append(one.message)
 
     @rule(owner=OWNERS, choice=CHOICE)
@@ -101,7 +99,6 @@ class QueueLaws(RuleBasedStateMachine):
             self.parkings += 1
             assert self.move(owner, one, "back", 1000.0 * self.parkings) == self.late(one)
             if one.ours:
-                one.message.attempts -= 1
                 self.parked.append(one.message)
 
     @rule()
@@ -138,6 +135,7 @@ class QueueLaws(RuleBasedStateMachine):
             (owner,) = (found.owner for found in abandoned if found.tag == tag)
             moves.append(Move(owner=owner, tag=tag, attempts="keep", list=place, raw=one.delivery.raw))
             one.ours = False
+            one.message.attempts += 1
             self.lists[place].append(one.message)
         if moves:
             assert self.owners[0].move(self.link, moves) == frozenset()
@@ -163,7 +161,7 @@ class QueueLaws(RuleBasedStateMachine):
         assert self.server.zcard("wk:1:delayed") == len(self.parked)
 
     @invariant()
-    def starts_are_counted(self) -> None:
+    def starts_that_came_to_nothing_are_counted(self) -> None:
         held = [one.message for mine in self.holdings for one in mine if one.ours]
         everywhere = [*held, *self.parked, *(message for messages in self.lists.values() for message in messages)]
         expected = {f"q\x06\x16t{message.number}": message.attempts for message in everywhere if message.attempts}

@@ -150,7 +150,7 @@ def test_a_topic_exchange_routes_to_each_queue_and_each_copy_is_settled_by_itsel
     assert one.drain() == two.drain() == ["x"]
     one.messages[0].ack()
     one.connection.transport.flush()
-    assert server.hlen("unacked") == server.hlen("wk:1:attempts") == 1
+    assert server.hlen("unacked") == server.hlen("wk:1:holders") == 1
     two.messages[0].ack()
     two.connection.transport.flush()
     assert not server.exists("unacked", "wk:1:attempts", "wk:1:holders")

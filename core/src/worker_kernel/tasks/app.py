@@ -342,7 +342,7 @@ class App:
         """Return the result store, not necessarily opened; None where results are not kept.
 
         Raises:
-            StoreUnavailable: ``result_backend`` names a store that does not exist.
+            StoreUnknown: ``result_backend`` names a store that does not exist.
             PluginBroken: its plugin cannot be loaded.
         """
         return self._configured().result_store()

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from datetime import UTC, tzinfo
 from typing import Any, cast
 
-from ..errors import PluginBroken, SettingsError, StoreUnavailable, UsageError
+from ..errors import PluginBroken, SettingsError, StoreUnknown, UsageError
 from ..masking import masked
 from ..plugins.loading import Plugins
 from ..settings import Settings
@@ -160,7 +160,7 @@ class Configuration:
         if url is None:
             return None
         if ";" in url:
-            raise StoreUnavailable(f"result_backend takes one URL, not several: {masked(url)}")
+            raise StoreUnknown(f"result_backend takes one URL, not several: {masked(url)}")
         scheme, url = store_location(url)
         if scheme == STORELESS:
             return None
@@ -169,7 +169,7 @@ class Configuration:
             return ReplyStore(url, expires, publisher=self.publisher, connect=lambda: self.connection(heartbeat=False))
         spec = self.plugins.result_stores.get(scheme)
         if spec is None:
-            raise StoreUnavailable(_no_store(scheme, [REPLIES, *self.plugins.result_stores]))
+            raise StoreUnknown(_no_store(scheme, [REPLIES, *self.plugins.result_stores]))
         factory = cast("type[ResultStore]", self.plugins.load_object(spec.factory))
         return factory(url, expires=expires)
 

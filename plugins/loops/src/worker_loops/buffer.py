@@ -16,9 +16,18 @@ class Buffer:
     Belongs to the loop's thread.
     """
 
-    def __init__(self, slots: Slots, *, fixed: int | None = None, per_slot: int | None = None) -> None:
-        """Args: ``fixed`` messages, or else ``per_slot`` for each slot (both >= 0); neither: by the pace."""
-        self._slots, self._fixed, self._per_slot = slots, fixed, per_slot
+    def __init__(
+        self, slots: Slots, *, fixed: int | None = None, per_slot: int | None = None, deepest: int = MOST
+    ) -> None:
+        """Hold ``fixed`` messages, or else ``per_slot`` for each slot (both >= 0); neither: by the pace.
+
+        Args:
+            slots: what there is room for.
+            fixed: messages.
+            per_slot: messages for each slot.
+            deepest: messages for each slot at the most where the pace decides.
+        """
+        self._slots, self._fixed, self._per_slot, self._deepest = slots, fixed, per_slot, deepest
         self.pace = Pace()
         """How long runs take."""
         self.size = 0
@@ -32,7 +41,14 @@ class Buffer:
         multiplier = settings.get_int("worker_prefetch_multiplier")
         if settings.get_bool("worker_disable_prefetch"):
             fixed = 0
-        return cls(slots, fixed=fixed, per_slot=None if multiplier is None else multiplier - 1)
+        runs = settings.get_int("worker_max_tasks_per_child")
+        return cls(
+            slots,
+            fixed=fixed,
+            per_slot=None if multiplier is None else multiplier - 1,
+            # A child that is replaced takes longer than its tasks do, and no run time tells of that.
+            deepest=MOST if runs is None else runs - 1,
+        )
 
     @property
     def adaptive(self) -> bool:
@@ -46,7 +62,7 @@ class Buffer:
         elif self._per_slot is not None:
             self.size = self._slots.limit * self._per_slot
         else:
-            self.size = min(self._slots.limit * self.pace.depth, MOST)
+            self.size = min(self._slots.limit * min(self.pace.depth, self._deepest), MOST)
 
     def look(self) -> None:
         """Let the size follow the runs so far."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 HORIZON = 0.1
 """Seconds that a message may have to wait here for a slot: if it would be more, another worker had better take it."""
-DEEPEST = 64
+DEEPEST = 256
 """Messages for each slot at the most: enough for the next ones to come while these run."""
 _SURE = 8
 """Runs before more are held than now."""

@@ -10,7 +10,7 @@ from typing import Protocol
 
 import attrs
 
-from worker_kernel import Outcome, PoolConfig
+from worker_kernel import ExitCode, Outcome, PoolConfig
 
 from .budget import Budget
 from .entry import Entry
@@ -35,8 +35,6 @@ RESTART_WINDOW = 1.0
 """Seconds, as with Celery, within which ``max_restarts`` ends of children are borne."""
 JITTER = 0.1
 """How much earlier than its limit a child may be replaced, so that not all are at the same time."""
-CHILD_BUDGET_EXIT = 7
-"""What the worker exits with when its children cannot be started."""
 
 
 class CrewListener(Protocol):
@@ -428,7 +426,7 @@ class Crew:
                 return False
             reason = f"more than {self._restarts.most:g} child processes ended within {RESTART_WINDOW:g} s"
         self._given_up = True
-        self._listener.failing(reason, CHILD_BUDGET_EXIT)
+        self._listener.failing(reason, ExitCode.CHILD_BUDGET)
         return True
 
     # -- limits of a child

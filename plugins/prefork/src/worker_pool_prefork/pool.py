@@ -149,7 +149,8 @@ class PreforkPool(Pool):
         if self.config.putlocks:
             return 0
         children = self._limit if self.config.hosted is None else len(self._crew.active)
-        return children * self._crew.schedule.backlog(runtime)
+        most, runs = self._crew.schedule.backlog(runtime), self.config.max_tasks_per_child
+        return children * (most if runs is None else min(most, runs - 1))
 
     def close(self) -> None:
         """See `Pool.close`. What has been sent to a child and not started is asked back, and cancelled then."""

@@ -6,13 +6,11 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from itertools import islice
 
+from worker_kernel import BATCH, batch_of
+
 from .entry import Entry
 from .host import Host
 
-SMALL = 0.005
-"""Seconds: tasks that take less on average are sent several at a time."""
-BATCH = 32
-"""Jobs that a child of one slot may have at a time, the one that runs included; one of several has as many ahead."""
 PATIENCE = 0.02
 """Seconds that the first job of a child may run before what waits behind it is asked back for one that gets on."""
 PATIENCE_OF_SEVERAL = 0.1
@@ -34,10 +32,10 @@ class Costs:
         runs, average = self._known.get(task, (0, seconds))
         self._known[task] = (runs + 1, average + _WEIGHT * (seconds - average))
 
-    def small(self, task: str) -> bool:
-        """Whether a task is known to be small."""
+    def batch(self, task: str) -> int:
+        """Return how many jobs of a task a child may have at a time: one, unless the task is known to be small."""
         runs, average = self._known.get(task, (0, 0.0))
-        return runs >= _SAMPLES and average < SMALL
+        return batch_of(average) if runs >= _SAMPLES else 1
 
 
 def _load(host: Host) -> float:
@@ -48,8 +46,9 @@ def _load(host: Host) -> float:
 class Schedule:
     """The jobs that wait, and the rule by which they are given out: first in, first out, reports ahead of runs.
 
-    *fair*: a job goes where a slot is free. *fast*: a child may have up to `BATCH` jobs for one slot, in frames of as
-    many. *adaptive*: fast for tasks that are known to be small, else fair.
+    *fair*: a job goes where a slot is free. *fast*: a child may have up to `BATCH` jobs for one of its slots, or
+    `LARGEST_BATCH` where they are tiny, in frames of many. *adaptive*: fast for tasks that are known to be small, else
+    fair.
     """
 
     def __init__(self, strategy: str) -> None:
@@ -61,7 +60,16 @@ class Schedule:
 
     def backlog(self, runtime: float) -> int:
         """Return how many jobs more than one are welcome for each child, where a run takes so many seconds."""
-        return BATCH - 1 if self.strategy == "fast" or (self.strategy == "adaptive" and runtime < SMALL) else 0
+        return self._at_a_time(batch_of(runtime)) - 1
+
+    def _at_a_time(self, batch: int) -> int:
+        """Return how many jobs a child may have of a task of which so many are a batch."""
+        if self.strategy == "adaptive":
+            return batch
+        return max(batch, BATCH) if self.strategy == "fast" else 1
+
+    def _fitting(self, task: str) -> int:
+        return self._at_a_time(self.costs.batch(task))
 
     def put(self, entry: Entry) -> None:
         """A job comes in."""
@@ -101,7 +109,8 @@ class Schedule:
             return True
         if strict or host.before:
             return False
-        return len(host.entries) < host.slots + BATCH // 2 and host.long_job not in host.entries
+        fitting = self._fitting(self.waiting[0].job.task)
+        return len(host.entries) < host.slots + fitting // 2 and host.long_job not in host.entries
 
     def _batch(self, host: Host, allowed: int, takers: int) -> list[Entry]:
         """Take what goes to this child now: its share, where ``takers`` children are still to get theirs."""
@@ -110,32 +119,30 @@ class Schedule:
         share = -(-len(self.waiting) // takers)
         if host.slots > 1:
             return self._batch_of_several(host, min(allowed, share))
-        if not self._is_small(self.waiting[0]):
+        if self._fitting(self.waiting[0].job.task) == 1:
             return [self.waiting.popleft()] if host.room > 0 else []
-        if host.long_job in host.entries or not all(self._is_small(entry) for entry in host.entries.values()):
+        has = {entry.job.task for entry in host.entries.values()}
+        if host.long_job in host.entries or any(self._fitting(task) == 1 for task in has):
             return []
-        most = min(BATCH - len(host.entries), allowed, share)
+        before, most = len(host.entries), min(allowed, share)
         batch: list[Entry] = []
-        while len(batch) < most and self.waiting and self._is_small(self.waiting[0]):
+        while len(batch) < most and self.waiting:
+            if before + len(batch) >= self._fitting(self.waiting[0].job.task):
+                break
             batch.append(self.waiting.popleft())
         return batch
 
     def _batch_of_several(self, host: Host, most: int) -> list[Entry]:
         """Take a job for each slot that is free, and small ones to be ahead."""
-        room, ahead = host.room, 0
-        if not host.before and host.long_job not in host.entries:
-            ahead = host.slots + BATCH - 1 - len(host.entries)
+        room, before = host.room, len(host.entries)
         batch: list[Entry] = []
+        only_room = host.before > 0 or host.long_job in host.entries
         while len(batch) < most and self.waiting:
-            if len(batch) >= room and not (len(batch) < ahead and self._is_small(self.waiting[0])):
+            ahead = 0 if only_room else host.slots - 1 + self._fitting(self.waiting[0].job.task) - before
+            if len(batch) >= max(room, ahead):
                 break
             batch.append(self.waiting.popleft())
         return batch
-
-    def _is_small(self, entry: Entry) -> bool:
-        if self.strategy == "fast":
-            return True
-        return self.strategy == "adaptive" and self.costs.small(entry.job.task)
 
     def overdue(self, hosts: list[Host], now: float) -> tuple[Host | None, float]:
         """Find a child where jobs wait for long behind others, while some other child gets on.

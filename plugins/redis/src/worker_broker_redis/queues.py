@@ -147,7 +147,7 @@ class Queues:
         watching: bool = False,
         settled: Sequence[str] = (),
     ) -> Batch:
-        """Take up to `limit` messages and hold them, with their attempts raised.
+        """Take up to `limit` messages and hold them.
 
         Args:
             link: What to run on.
@@ -188,7 +188,7 @@ class Queues:
                     list=lists[position][1],
                     raw=raw,
                     identity=identity.decode("utf-8", "surrogateescape"),
-                    attempts=attempts - 1,
+                    attempts=attempts,
                 )
                 for tag, position, raw, identity, attempts in taken
             ),

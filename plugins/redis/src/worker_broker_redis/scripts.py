@@ -5,7 +5,7 @@ Ours begin with ``wk:1:``:
 
 - ``owner:<nonce>`` exists as long as the lease of a consuming connection lasts; ``owners`` is the set of their nonces;
 - ``held:<nonce>`` maps the tags of what it holds to the message's identity, ``<queue>\x06\x16<tag of the sender>``;
-- ``attempts`` maps an identity to how often a run was begun and never settled, this time included;
+- ``attempts`` maps an identity to how many runs have come to nothing, where there were any;
 - ``holders`` maps an identity to the process that has it in hand;
 - ``delayed`` holds parked messages, ``<length of the list's key>:<key><message>``, scored by the time they are due.
 
@@ -44,7 +44,8 @@ FETCH = Script(
     + """
 -- Take messages, record each as held, and say how it stands.
 -- KEYS: delayed, then the lists, most urgent first. These are the keys whose change is to wake the caller: depending on
---   its version, the server watches the KEYS of a script or what it reads; it has and reads no others.
+--   its version, the server watches the KEYS of a script or what it reads; it reads no others, but for attempts, which
+--   hardly ever change.
 -- ARGV: nonce, lease, limit, prefix of tags, lists per priority, holder, key prefix, quarantine suffix,
 --   unacked, unacked_index, held, owner, owners, attempts, holders, then the name of the queue of each list
 local lease, limit, width = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[5])
@@ -58,30 +59,44 @@ for i = #due, 1, -1 do -- the one that is due first is taken first: it is pushed
   redis.call('ZREM', delayed, due[i])
 end
 
+-- The tag of the sender, by which a message is known in every delivery; nil where there is none. kombu writes it like
+-- this. Inside of a text there would be a backslash before each quote, so what is found once is a name, and its value.
+local name, mark = '"delivery_tag"', '"delivery_tag": "'
+local function tag_of(raw)
+  local _, before = string.find(raw, mark, 1, true)
+  if before and not string.find(raw, name, before, true) then
+    local tag = string.match(raw, '^[^"\\\\%c]*"', before + 1)
+    if tag then
+      return string.sub(tag, 1, -2)
+    end
+  end
+  local sound, message = pcall(cjson.decode, raw)
+  if sound and type(message) == 'table' and type(message['properties']) == 'table' then
+    local tag = message['properties']['delivery_tag']
+    return type(tag) == 'string' and tag or nil
+  end
+end
+
 -- What is recorded of those that are taken goes into each key with one command for all of them.
 local expiry = string.format('%.3f', now + lease) -- not to be written anew for each, with all its digits
-local taken, damaged = {}, {}
-local values, scores, identities, processes = {}, {}, {}, {}
+local taken, damaged, ends = {}, {}, {}
+local values, scores, identities, processes, known = {}, {}, {}, {}, {}
 local function take(position, raw)
-  local queue = ARGV[position + names]
-  local sound, message = pcall(cjson.decode, raw)
-  local tag = nil
-  if sound and type(message) == 'table' and type(message['properties']) == 'table' then
-    tag = message['properties']['delivery_tag']
-  end
-  if type(tag) ~= 'string' then
+  local queue, tag = ARGV[position + names], tag_of(raw)
+  if not tag then
     redis.call('LPUSH', ARGV[7] .. queue .. ARGV[8], raw)
     damaged[#damaged + 1] = queue
     return
   end
-  local identity = queue .. '\\6\\22' .. tag
-  local n = #taken
+  ends[position] = ends[position] or ', "", ' .. cjson.encode(queue) .. ']'
+  local n, identity = #taken, queue .. '\\6\\22' .. tag
   local delivery, key, value = ARGV[4] .. tostring(n + 1), 2 * n + 1, 2 * n + 2
-  values[key], values[value] = delivery, '[' .. raw .. ', "", ' .. cjson.encode(queue) .. ']'
+  values[key], values[value] = delivery, '[' .. raw .. ends[position]
   scores[key], scores[value] = expiry, delivery
   identities[key], identities[value] = delivery, identity
   processes[key], processes[value] = identity, ARGV[6]
-  taken[n + 1] = {delivery, position - 2, raw, identity, redis.call('HINCRBY', attempts, identity, 1)}
+  known[n + 1] = identity
+  taken[n + 1] = {delivery, position - 2, raw, identity, 0}
 end
 
 -- As kombu orders them: by priority, and within one each queue in its turn, until it is empty.
@@ -92,14 +107,16 @@ while first <= #KEYS and #taken < limit do
     live[#live + 1] = position
   end
   while #live > 0 and #taken < limit and #damaged < 100 do
-    local left = {}
+    local left, share = {}, #live == 1 and limit - #taken or 1 -- the last one that has any may give all
     for _, position in ipairs(live) do
       if #taken < limit and #damaged < 100 then
-        local raw = redis.call('RPOP', KEYS[position])
-        looked_at[position], empty[position] = true, not raw
-        if raw then
-          left[#left + 1] = position
+        local found = redis.call('RPOP', KEYS[position], share) or {}
+        for _, raw in ipairs(found) do
           take(position, raw)
+        end
+        looked_at[position], empty[position] = true, #found < share
+        if not empty[position] then
+          left[#left + 1] = position
         end
       end
     end
@@ -115,6 +132,11 @@ if #taken > 0 then
   redis.call('HSET', holders, unpack(processes))
   redis.call('SET', owner, ARGV[1], 'PX', math.ceil(lease * 1000))
   redis.call('SADD', owners, ARGV[1])
+  if redis.call('EXISTS', attempts) == 1 then -- hardly ever: some message has been started before
+    for number, count in ipairs(redis.call('HMGET', attempts, unpack(known))) do
+      taken[number][5] = tonumber(count or 0)
+    end
+  end
 end
 -- Most lists, those of the other priorities, are empty: they are asked about with one command for many.
 local waiting, others = 0, {}
@@ -191,8 +213,10 @@ local function release(nonce, tag, attempts)
   redis.call('ZREM', KEYS[2], tag)
   if identity then
     redis.call('HDEL', KEYS[4], identity)
-    if attempts == 'drop' or attempts == 'back' and redis.call('HINCRBY', KEYS[3], identity, -1) <= 0 then
+    if attempts == 'drop' then
       redis.call('HDEL', KEYS[3], identity)
+    elseif attempts ~= 'back' then
+      redis.call('HINCRBY', KEYS[3], identity, 1)
     end
   end
   return true
