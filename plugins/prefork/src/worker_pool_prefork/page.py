@@ -27,8 +27,8 @@ _JOURNAL = 4096
 JOURNAL_SIZE = 60 * 1024
 """Bytes of news that a child can gather before it has to tell."""
 FLUSH_AT = 4800
-"""Bytes of news after which the worker is told, though more jobs wait: some sixty ends, so that it can send the next jobs
-before there are none left."""
+"""Bytes of news after which the worker is told, though more jobs wait: some sixty ends, so that it can send the next
+jobs before there are none left."""
 _SIZE = _JOURNAL + JOURNAL_SIZE
 
 
