@@ -105,12 +105,13 @@ class Schedule:
         return list(served)
 
     def _may_take(self, host: Host, strict: bool) -> bool:
-        """Whether a child can have more jobs than it has, as far as that does not depend on the jobs."""
+        """Whether a child can have more jobs than it has: where a slot is free, or half of what it may have is done."""
         if host.room > 0:
             return True
         if strict or host.before:
             return False
-        return len(host.entries) < host.slots + BATCH // 2 and host.long_job not in host.entries
+        enough = self._fitting(self.waiting[0].job.task) // 2
+        return len(host.entries) < host.slots + enough and host.long_job not in host.entries
 
     def _batch(self, host: Host, allowed: int, takers: int) -> list[Entry]:
         """Take what goes to this child now: its share, where ``takers`` children are still to get theirs.
@@ -122,9 +123,6 @@ class Schedule:
             return []
         most, room, fits = min(allowed, -(-len(self.waiting) // takers)), host.room, BATCH
         ahead = not host.before and host.long_job not in host.entries
-        if room <= 0:
-            enough = self._fitting(self.waiting[0].job.task) // 2
-            ahead = ahead and len(host.entries) < host.slots + enough
         if host.slots == 1:
             fits = min(map(self._fitting, {entry.job.task for entry in host.entries.values()}), default=BATCH)
         batch: list[Entry] = []
