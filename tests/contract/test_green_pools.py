@@ -22,7 +22,7 @@ def test_jobs_that_do_not_yield_share_a_slot_and_let_the_loop_turn(library: str)
     done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
     assert done.returncode == 0, done.stderr[-4000:]
     seen = json.loads(done.stdout.splitlines()[-1])
-    assert seen["short"] <= 2
+    assert seen["short"] < SLOTS // 2  # one, and one more each time the machine takes its time
     assert seen["yielding"] == SLOTS
     assert seen["turns"] > 4  # 30 jobs of 4 ms: without, all of them in one
 

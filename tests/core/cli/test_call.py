@@ -128,9 +128,9 @@ def test_what_cannot_be_called_is_exit_code_2_in_a_few_lines(
     assert "Traceback" not in err
 
 
-def test_a_result_store_that_does_not_exist_is_exit_code_5(kernel: Callable[..., tuple[int, str, str]]) -> None:
+def test_a_result_store_that_does_not_exist_is_exit_code_2(kernel: Callable[..., tuple[int, str, str]]) -> None:
     code, _, err = kernel("result", "x", "--result-backend", "sqlit:///x")
-    assert code == 5
+    assert code == 2
     assert "did you mean sqlite://?" in err
 
 
