@@ -73,6 +73,62 @@ def test_a_full_batch_without_prefetch_is_followed_by_the_next(connect: Call, se
     assert time.monotonic() - begin < 2.0
 
 
+@pytest.fixture
+def asked(connect: Call, send: Call, hub: Any) -> Worker:
+    """A worker that has asked for ten messages, and has not looked at the answer."""
+    worker = Worker(connect(), hub, prefetch=20, ack=False)
+    worker.consumer.channel.exchange_by(5)
+    transport = worker.connection.transport
+    worker.run(lambda: transport._link is not None and transport._asked is None)
+    send(connect(), *range(10))
+    transport.expect_more()
+    transport._on_tick()
+    assert transport._asked is not None
+    assert worker.got == []
+    return worker
+
+
+def test_where_there_is_enough_to_go_on_with_a_fetch_is_not_waited_for(asked: Worker) -> None:
+    asked.run(lambda: len(asked.got) == 10)
+    assert asked.got == list(range(10))
+
+
+@pytest.mark.parametrize("what", ["renew", "flush", "restore"])
+def test_what_was_asked_for_is_taken_before_anything_else_is_done(asked: Worker, what: str) -> None:
+    transport = asked.connection.transport
+    getattr(transport, what)()
+    if what != "flush":  # there was nothing to flush
+        assert transport._asked is None
+    asked.run(lambda: len(asked.got) == 10)
+    for message in asked.messages:
+        message.ack()
+    transport.flush()
+    assert transport.statistics().held == 0
+
+
+@pytest.mark.parametrize("what", ["channel", "connection", "consumer"])
+def test_what_was_asked_for_goes_back_where_nobody_wants_it_any_more(asked: Worker, what: str, server: Any) -> None:
+    if what == "channel":
+        asked.consumer.channel.close()
+    elif what == "connection":
+        asked.connection.close()
+    else:
+        asked.consumer.cancel()
+        asked.run(lambda: asked.connection.transport._asked is None)
+    assert server.llen("q") == 10
+    assert not server.exists("unacked", "unacked_index", "wk:1:holders", "wk:1:attempts")
+    assert asked.got == []
+
+
+def test_a_connection_that_is_lost_with_a_fetch_under_way_leaves_it_to_others(
+    asked: Worker, connect: Call, receive: Call, server: Any, until: Call
+) -> None:
+    until(lambda: server.hlen("unacked") == 10, "the fetch to have been done")
+    asked.connection.collect()
+    server.delete(*server.keys("wk:1:owner:*"))  # as if its lease had run out
+    assert sorted(receive(connect()).drain(10.0)) == list(range(10))
+
+
 def test_acknowledgements_are_flushed_within_the_tick(connect: Call, send: Call, hub: Any, server: Any) -> None:
     send(connect(), 1)
     worker = Worker(connect(), hub)

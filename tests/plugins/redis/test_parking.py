@@ -25,14 +25,14 @@ class Parks:
         )
         self.consumer.consume()
         queues = self.transport.queues
-        fetch = queues.fetch
+        answer = queues.answer
 
-        def counted(*args: Any, **kwargs: Any) -> Any:
-            batch = fetch(*args, **kwargs)
+        def counted(*args: Any) -> Any:
+            batch = answer(*args)
             self.fetches.append(len(batch.deliveries))
             return batch
 
-        queues.fetch = counted
+        queues.answer = counted
 
     def _take(self, message: Any) -> None:
         if isinstance(message.payload, str):

@@ -135,17 +135,25 @@ def test_changes_are_asked_for_only_where_little_is_left(
     receiver = receive(connect())
     transport = receiver.connection.transport
     transport.BATCH = 100
-    fetch, fetches = transport.queues.fetch, []
+    ask, answer = transport.queues.ask, transport.queues.answer
+    watched: list[bool] = []
+    brought: list[int] = []
 
-    def noted(*args: Any, **kwargs: Any) -> Any:
-        batch = fetch(*args, **kwargs)
-        fetches.append((kwargs["watching"], len(batch.deliveries)))
+    def asked(*args: Any, **kwargs: Any) -> None:
+        watched.append(kwargs["watching"])
+        ask(*args, **kwargs)
+
+    def answered(*args: Any) -> Any:
+        batch = answer(*args)
+        brought.append(len(batch.deliveries))
         return batch
 
-    monkeypatch.setattr(transport.queues, "fetch", noted)
+    monkeypatch.setattr(transport.queues, "ask", asked)
+    monkeypatch.setattr(transport.queues, "answer", answered)
     while receiver.drain():
         pass
-    assert fetches == [(True, 100), (False, 100), (False, 100), (True, 50)]
+    assert brought == [100, 100, 100, 50]
+    assert watched == [True, False, False, True]
     transport.SAFETY_NET = 60.0
     send(sender, "later")
     assert receiver.drain(30.0) == ["later"]

@@ -27,7 +27,7 @@ class LeasingTransport(virtual.Transport, ABC):  # type: ignore[misc]  # kombu i
     Never to be used in a forked child: there it holds nothing and hands nothing back.
     """
 
-    BATCH = 256
+    BATCH = 128
     """At most so many messages per fetch."""
     SAFETY_NET = 5.0
     """Seconds after which a sleeping consumer looks anyway: whoever should have woken it may have died before."""

@@ -11,6 +11,8 @@ from .buffer import Buffer
 
 LARGEST_WINDOW = 65535
 """AMQP counts prefetched messages in 16 bits."""
+EXCHANGE = 64
+"""Messages at the most that are fetched, and settled, for one round trip: more would keep the loop for too long."""
 
 
 class Prefetch(enum.Enum):
@@ -97,7 +99,7 @@ class Flow:
             return
         exchange_by = getattr(getattr(consumer, "channel", None), "exchange_by", None)
         if exchange_by is not None:  # a transport that fetches, rather than is sent to
-            exchange_by(max(1, self.buffer.size // 2))
+            exchange_by(max(1, min(EXCHANGE, self.buffer.size // 2)))
         if window == 0:
             if not self._paused:
                 consumer.cancel()

@@ -96,11 +96,20 @@ class Exclusive:
         Raises:
             redis.ConnectionError: the connection is lost, now or before.
         """
+        self.send(*commands)
+        return self.receive(len(commands))
+
+    def send(self, *commands: tuple[Any, ...]) -> None:
+        """Send commands in one go, and wait for nothing: `receive` has to come next. Raises as `call` does."""
         self._check()
         self._called = time.monotonic()
         self._connection.send_packed_command((_packed(commands),), check_health=False)
+
+    def receive(self, number: int) -> list[Any]:
+        """Wait for the replies to so many commands that were sent. Raises as `call` does."""
+        self._check()
         replies = []
-        for _ in commands:
+        for _ in range(number):
             try:
                 replies.append(self._connection.read_response())
             except redis.exceptions.ResponseError as error:

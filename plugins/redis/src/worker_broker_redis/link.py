@@ -51,6 +51,7 @@ class Link:
         self._commands = Exclusive(pool)
         self._wakeups: Exclusive | None = None
         self._asked = False
+        self._open: tuple[Sequence[Step], list[int], int] = ((), [], 0)  # what is asked: see `answer`
         self._probed: float | None = None  # monotonic; when the second was asked for a sign of life that has not come
 
     @property
@@ -94,6 +95,15 @@ class Link:
 
     def run_together(self, *steps: Step) -> list[Any]:
         """Run scripts one after the other, in one round trip, and return their replies. Raises as `run` does."""
+        self.ask(*steps)
+        return self.answer()
+
+    def ask(self, *steps: Step) -> None:
+        """Have scripts run as `run_together` does, and wait for nothing: `answer` has to be the next call here.
+
+        Raises:
+            redis.ConnectionError: the connection is lost; they may run or not.
+        """
         commands: list[tuple[Any, ...]] = []
         places = []
         for step in steps:
@@ -101,7 +111,13 @@ class Link:
                 commands.append(_WATCHING)
             places.append(len(commands))
             commands.append(("EVALSHA", step.script.sha, len(step.keys), *step.keys, *step.arguments))
-        replies = self._commands.call(*commands)
+        self._commands.send(*commands)
+        self._open = steps, places, len(commands)
+
+    def answer(self) -> list[Any]:
+        """Wait for the replies to what was asked last, and return them. Raises as `run` does."""
+        steps, places, number = self._open
+        replies = self._commands.receive(number)
         found = [replies[place] for place in places]
         for position, step in enumerate(steps):
             if isinstance(found[position], redis.exceptions.NoScriptError):
@@ -110,6 +126,11 @@ class Link:
             if isinstance(reply, Exception):
                 raise reply
         return found
+
+    @property
+    def answers(self) -> Exclusive:
+        """Where answers arrive."""
+        return self._commands
 
     def drain(self) -> bool:
         """Read away what was told; whether anything was.

@@ -154,6 +154,24 @@ class Queues:
     ) -> Batch:
         """Take up to `limit` messages and hold them.
 
+        The same as `ask`, and then `answer`.
+        """
+        self.ask(link, lists, width=width, limit=limit, watching=watching, settled=settled, parked=parked)
+        return self.answer(link)
+
+    def ask(
+        self,
+        link: Link,
+        lists: Sequence[tuple[str, str]],
+        *,
+        width: int,
+        limit: int,
+        watching: bool = False,
+        settled: Sequence[str] = (),
+        parked: Sequence[Move] = (),
+    ) -> None:
+        """Begin a fetch; `answer` says what it has brought, and has to come before anything else on the link.
+
         Args:
             link: What to run on.
             lists: Queue and key of each list, the most urgent first.
@@ -189,7 +207,12 @@ class Queues:
         before = [self._settlement(settled)] if settled else []
         if parked:
             before.append(self._moving(parked))
-        *late, (taken, waiting, next_due, damaged) = link.run_together(*before, fetch)
+        link.ask(*before, fetch)
+
+    def answer(self, link: Link) -> Batch:
+        """Return what the fetch has brought that was asked for."""
+        lists = self._lists
+        *late, (taken, waiting, next_due, damaged) = link.answer()
         return Batch(
             deliveries=tuple(
                 Delivery(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import attrs
 import redis
@@ -49,6 +49,19 @@ class TransportStatistics:
     """Those of `held` that no callback has seen yet."""
     unflushed: int
     """Messages settled and not written yet."""
+
+
+class Asked(NamedTuple):
+    """A fetch whose answer is still to come."""
+
+    channel: RedisChannel
+    """For whom."""
+    settled: list[Delivery]
+    """What is settled before it."""
+    parked: list[tuple[Delivery, Move]]
+    """What is put aside before it."""
+    watching: bool
+    """Whether changes are told from then on."""
 
 
 class Transport(LeasingTransport):
@@ -99,6 +112,9 @@ class Transport(LeasingTransport):
         self._queues: Queues | None = None
         self._link: Link | None = None
         self._waker: Waker | None = None
+        self._asked: Asked | None = None
+        self._answered = False  # whether the answer to that has begun to arrive
+        self._due: list[float] = []  # seconds until something is due, by the last fetches
         self._next_upkeep = 0.0  # monotonic; when to renew, and to look for what is abandoned
         self._watched: dict[int, Any] = {}
         self._unwatched = True  # whether there may be descriptors that the hub does not know
@@ -145,7 +161,7 @@ class Transport(LeasingTransport):
             self._waker.close()
         if self._sender is not None:
             self._sender.close()
-        self._link = self._waker = self._sender = None
+        self._link = self._waker = self._sender = self._asked = None
         disconnect(self.pool)
 
     def as_uri(self, uri: str, include_password: bool = False, mask: str = "**") -> str:
@@ -168,13 +184,16 @@ class Transport(LeasingTransport):
 
     @property
     def link(self) -> Link:
-        """What scripts run on; connected on first use.
+        """What scripts run on; connected on first use. What it was asked for is taken before.
 
         Raises:
             redis.ConnectionError: the server cannot be reached.
         """
         if self._link is None:
             self._link = Link(self.pool)
+            self._unwatched = True
+        if self._asked is not None:
+            self._take(self._asked)
         return self._link
 
     # -- driven by a hub --------------------------------------------------------------------------------------------
@@ -205,6 +224,8 @@ class Transport(LeasingTransport):
     def _watch_descriptors(self) -> None:
         self._unwatched = False
         wanted = self._descriptors()
+        if self._link is not None:
+            wanted[self._link.answers.fileno()] = self._link.answers
         for descriptor in self._watched.keys() - wanted.keys():
             self._hub.remove_reader(descriptor)
         for descriptor, owner in wanted.items():
@@ -215,6 +236,8 @@ class Transport(LeasingTransport):
     def _callback(self, owner: Any) -> Callable[[], object]:
         if isinstance(owner, Waker):
             return owner.drain
+        if self._link is not None and owner is self._link.answers:
+            return self._on_answer
         return self._on_told if owner is self._link else self._on_heard
 
     def _on_told(self) -> None:
@@ -222,6 +245,13 @@ class Transport(LeasingTransport):
         if self._link is not None and self._link.drain():
             self._more = True
             self._on_tick()
+
+    def _on_answer(self) -> None:
+        """What was asked for arrives; where nothing was, it is the end of the connection."""
+        self._answered = True
+        if self._asked is None and self._link is not None:
+            self._link.answers.drain()
+        self._nudge()
 
     def _on_heard(self) -> None:
         self._hears = True
@@ -271,6 +301,15 @@ class Transport(LeasingTransport):
 
     # -- one turn ---------------------------------------------------------------------------------------------------
 
+    def release(self, channel: Any) -> None:
+        """See `LeasingTransport.release`; what was asked for may be for that channel."""
+        if self._asked is not None and not self._after_fork():
+            self._take(self._asked)
+        super().release(channel)
+
+    def _room(self) -> bool:
+        return self._asked is None and super()._room()
+
     def flush(self) -> None:
         """Tell the server what was settled or parked, in as few steps as can be. What comes too late is logged."""
         if not (self._settled or self._parked) or self._after_fork():
@@ -298,6 +337,8 @@ class Transport(LeasingTransport):
             self.expect_more()  # and learn what is due next
 
     def _settle_up(self) -> None:
+        if self._asked is not None:
+            return  # it goes with the next fetch, or soon after this one
         if self._parked and not (self._more and self._room()):
             self.flush()
         else:
@@ -400,6 +441,11 @@ class Transport(LeasingTransport):
         self._next_upkeep = time.monotonic() + self.address.lease / self.RENEWALS
 
     def _exchange(self) -> None:
+        """Fetch what there is room for, or take what was fetched; and tell what was settled and parked."""
+        if self._asked is not None:
+            if self._hub is None or self._answered:
+                self._take(self._asked)
+            return
         if time.monotonic() >= self._next_look:
             self._more = True
         channels = self._hungry() if self._more else []
@@ -410,37 +456,51 @@ class Transport(LeasingTransport):
             self.flush()
         if self.link.watch():
             self._unwatched = True
-        more, delays = False, []
+        self._more, self._due = False, []
         for channel in channels:
-            lists = channel.lists()
-            width = len(lists) // len(channel.priority_steps) if channel.queue_order_strategy == "round_robin" else 1
-            settled, parked = self._settled, self._parked
-            watching = channel.left <= self.BATCH  # what is told of a change is of no use where there is more anyway
-            batch = self._looked_at(
-                self.queues.fetch(
-                    self.link,
-                    lists,
-                    width=width,
-                    limit=channel.qos.allowed(self.BATCH),
-                    watching=watching,
-                    settled=[delivery.tag for delivery in settled],
-                    parked=[move for _, move in parked],
-                )
-            )
-            self._settled, self._parked = [], []
-            self._were_settled(settled, batch.late)
-            self._were_parked(parked, batch.late)
-            channel.hold(batch.deliveries)
-            channel.qos.fetched(len(batch.deliveries))
-            channel.fetched(batch)
-            self._inbox.extend((channel, delivery) for delivery in batch.deliveries)
-            more = more or batch.waiting > 0 or not watching
-            delays += [] if batch.next_due is None else [batch.next_due]
-            # Where the server had to be told the script first, the fetch came before what was parked.
-            delays += [float(move.where) for _, move in parked]
-        self._more = more
+            asked = self._ask(channel)
+            if self._hub is not None and len(channels) == 1 and channel.qos.patience > 1:
+                self._asked, self._answered = asked, False  # there is enough to go on with meanwhile
+            else:
+                self._take(asked)
+
+    def _ask(self, channel: RedisChannel) -> Asked:
+        lists = channel.lists()
+        width = len(lists) // len(channel.priority_steps) if channel.queue_order_strategy == "round_robin" else 1
+        asked = Asked(
+            channel=channel,
+            settled=self._settled,
+            parked=self._parked,
+            watching=channel.left <= self.BATCH,  # what is told of a change is of no use where there is more anyway
+        )
+        self.queues.ask(
+            self.link,
+            lists,
+            width=width,
+            limit=channel.qos.allowed(self.BATCH),
+            watching=asked.watching,
+            settled=[delivery.tag for delivery in asked.settled],
+            parked=[move for _, move in asked.parked],
+        )
+        self._settled, self._parked = [], []
+        return asked
+
+    def _take(self, asked: Asked) -> None:
+        """Wait for what was asked for, and hold it."""
+        self._asked = None
+        channel, batch = asked.channel, self._looked_at(self.queues.answer(self.link))
+        self._were_settled(asked.settled, batch.late)
+        self._were_parked(asked.parked, batch.late)
+        channel.hold(batch.deliveries)
+        channel.qos.fetched(len(batch.deliveries))
+        channel.fetched(batch)
+        self._inbox.extend((channel, delivery) for delivery in batch.deliveries)
+        self._more = self._more or batch.waiting > 0 or not asked.watching
+        self._due += [] if batch.next_due is None else [batch.next_due]
+        # Where the server had to be told the script first, the fetch came before what was parked.
+        self._due += [float(move.where) for _, move in asked.parked]
         self.flush()  # what needs no acknowledgement is gone before it is delivered
-        self._look_again(min(delays, default=None))
+        self._look_again(min(self._due, default=None))
 
     def _looked_at(self, batch: Batch) -> Batch:
         for queue in batch.damaged:
@@ -480,4 +540,4 @@ class Transport(LeasingTransport):
         for thing in (self._link, self._waker, self._sender):
             if thing is not None:
                 thing.close()
-        self._link = self._waker = self._sender = self._queues = None
+        self._link = self._waker = self._sender = self._queues = self._asked = None
