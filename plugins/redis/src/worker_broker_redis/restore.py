@@ -32,11 +32,14 @@ def restore(queues: Queues, link: Link, channel: RedisChannel) -> int:
     """
     count = 0
     while True:
-        abandoned = sorted(queues.survey(link), key=_age, reverse=True)  # the oldest is taken first: it is pushed last
+        found = queues.survey(link)
+        # What is ours we have not abandoned, though our lease may have run out just now: we go on with it.
+        abandoned = [one for one in found if one.owner != queues.nonce]
+        abandoned.sort(key=_age, reverse=True)  # the oldest is taken first: it is pushed last
         if abandoned:
             late = queues.move(link, [move for one in abandoned for move in restored(one, channel)])
             count += len({one.tag for one in abandoned} - late)
-        if len(abandoned) < SURVEYED:
+        if len(found) < SURVEYED or not abandoned:
             break
     if count:
         log.warning("%d message(s) of consumers that are gone are back in their queues", count)

@@ -427,7 +427,6 @@ class Transport(LeasingTransport):
 
     def _upkeep(self) -> None:
         self._begin_upkeep()
-        self.flush()  # what is settled is not held any more, and would be restored where the lease has run out
         if self._holds_any():
             self.renew()
         if self._consumes():
