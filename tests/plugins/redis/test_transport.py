@@ -432,7 +432,7 @@ def test_a_connection_that_was_closed_while_nothing_was_sent_is_made_anew(
     monkeypatch.setattr("worker_broker_redis.connections._IDLE", 0.0)
     connection = connect()
     send(connection, 1)
-    connection.transport._sender._connection._sock.shutdown(socket.SHUT_RDWR)
+    connection.transport._sender._connection._connection._sock.shutdown(socket.SHUT_RDWR)
     send(connection, 2)
     assert server.llen("q") == 2
 

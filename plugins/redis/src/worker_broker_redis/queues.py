@@ -142,21 +142,10 @@ class Queues:
         self._of_keys: list[str] = []
 
     def fetch(
-        self,
-        link: Link,
-        lists: Sequence[tuple[str, str]],
-        *,
-        width: int,
-        limit: int,
-        watching: bool = False,
-        settled: Sequence[str] = (),
-        parked: Sequence[Move] = (),
+        self, link: Link, lists: Sequence[tuple[str, str]], *, width: int, limit: int, watching: bool = False
     ) -> Batch:
-        """Take up to `limit` messages and hold them.
-
-        The same as `ask`, and then `answer`.
-        """
-        self.ask(link, lists, width=width, limit=limit, watching=watching, settled=settled, parked=parked)
+        """Take up to `limit` messages and hold them: `ask`, and wait for the `answer`."""
+        self.ask(link, lists, width=width, limit=limit, watching=watching)
         return self.answer(link)
 
     def ask(

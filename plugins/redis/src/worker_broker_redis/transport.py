@@ -15,11 +15,12 @@ from worker_kernel import LeasingTransport
 
 from .address import Address
 from .channel import Poller, RedisChannel
-from .connections import LOST, Exclusive, disconnect, pool
+from .connections import LOST, disconnect, pool
 from .link import Link
 from .message import name
 from .queues import Batch, Move, Queues
 from .restore import restore
+from .sending import Sender
 from .waker import Waker, wait
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ class Transport(LeasingTransport):
         """The server and the options."""
         self.pool = pool(self.address, client_name=client.transport_options.get("client_name"))
         """Connections for what is not fetched: declaring, broadcasts, and the one for sending."""
-        self._sender: Exclusive | None = None
+        self._sender = Sender(self.pool)
         self._parked: list[tuple[Delivery, Move]] = []
         self._queues: Queues | None = None
         self._link: Link | None = None
@@ -159,9 +160,8 @@ class Transport(LeasingTransport):
             self._link.close()
         if self._waker is not None:
             self._waker.close()
-        if self._sender is not None:
-            self._sender.close()
-        self._link = self._waker = self._sender = self._asked = None
+        self._sender.close()
+        self._link = self._waker = self._asked = None
         disconnect(self.pool)
 
     def as_uri(self, uri: str, include_password: bool = False, mask: str = "**") -> str:
@@ -367,21 +367,9 @@ class Transport(LeasingTransport):
         return late
 
     def push(self, key: str, raw: str) -> None:
-        """Put an envelope into a list, to be taken after all others.
-
-        Raises:
-            redis.ConnectionError: the connection is lost; it may be there or not.
-            redis.ResponseError: the server refuses.
-        """
+        """Put an envelope into a list; see `Sender.push`."""
         self._after_fork()
-        if self._sender is not None and self._sender.is_lost():
-            self._sender.give_back()
-            self._sender = None
-        if self._sender is None:
-            self._sender = Exclusive(self.pool)
-        (reply,) = self._sender.call(("LPUSH", key, raw))
-        if isinstance(reply, Exception):
-            raise reply
+        self._sender.push(key, raw)
 
     def take_one(self, channel: RedisChannel, queue: str) -> tuple[Delivery, ...]:
         """Take one message of a queue, if there is one. See `Queues.fetch`."""
@@ -539,4 +527,4 @@ class Transport(LeasingTransport):
         for thing in (self._link, self._waker, self._sender):
             if thing is not None:
                 thing.close()
-        self._link = self._waker = self._sender = self._queues = self._asked = None
+        self._link = self._waker = self._queues = self._asked = None
