@@ -10,13 +10,14 @@ import attrs
 
 from .job import Job
 from .outcome import Outcome
+from .records import record
 from .settings import Settings
 
 if TYPE_CHECKING:
     from .plugins.loading import Plugins
 
 
-@attrs.frozen(kw_only=True)
+@record(kw_only=True)
 class Fence:
     """Proves to a result store that the message is still ours: a store of the same authority refuses a stale token."""
 
@@ -52,7 +53,7 @@ class TaskOptions:
     """``cpu``: it computes; ``io``: it waits most of the time; None: it does not say. ``-P auto`` asks."""
 
 
-@attrs.frozen(kw_only=True)
+@record(kw_only=True)
 class Envelope:
     """A message as far as its headers tell. The body is kept as it came, and decoded where the task runs."""
 

@@ -8,6 +8,7 @@ import traceback as tracebacks
 import attrs
 
 from .errors import TaskRevoked
+from .records import record
 
 
 class OutcomeKind(enum.StrEnum):
@@ -74,7 +75,7 @@ def _plain(value: object) -> object:
         return f"<{type(value).__qualname__} whose repr failed>"
 
 
-@attrs.frozen(kw_only=True)
+@record(kw_only=True)
 class Outcome:
     """How one job ended. Plain data: safe to share between threads and to send between processes."""
 

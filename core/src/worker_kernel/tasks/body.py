@@ -13,6 +13,7 @@ from kombu import serialization
 
 from ..application import Envelope
 from ..errors import MessageInvalid
+from ..records import record
 from .jsontext import read_json
 from .message import COMPRESSIONS
 
@@ -35,7 +36,7 @@ _DECOMPRESSORS: Mapping[str, Callable[[], _Decompressor]] = {
 }
 
 
-@attrs.frozen(kw_only=True)
+@record(kw_only=True)
 class Body:
     """The three parts of a version 2 body."""
 
@@ -57,8 +58,7 @@ def decode(envelope: Envelope, accept: Collection[str]) -> Body:
     Raises:
         MessageInvalid: it is too large, of another content type, damaged, or not ``[args, kwargs, embed]``.
     """
-    body: bytes | str | memoryview = envelope.body
-    compression = envelope.headers.get("compression")
+    body, compression = envelope.body, envelope.headers.get("compression")
     try:
         if compression:
             raw = body.encode(envelope.content_encoding) if isinstance(body, str) else bytes(body)
@@ -71,7 +71,7 @@ def decode(envelope: Envelope, accept: Collection[str]) -> Body:
     args, kwargs, embed = value
     if not isinstance(args, (list, tuple)):
         raise MessageInvalid(f"args in the body of the message is {_shape(args)}, not a list")
-    if not isinstance(kwargs, dict) or not all(isinstance(key, str) for key in kwargs):
+    if not isinstance(kwargs, dict) or (kwargs and not all(isinstance(key, str) for key in kwargs)):
         raise MessageInvalid(f"kwargs in the body of the message is {_shape(kwargs)}, not a mapping of names")
     if not isinstance(embed, (dict, type(None))):
         raise MessageInvalid(f"embed in the body of the message is {_shape(embed)}, not a mapping")
@@ -81,7 +81,7 @@ def decode(envelope: Envelope, accept: Collection[str]) -> Body:
 def _loaded(body: bytes | str | memoryview, envelope: Envelope, accept: Collection[str]) -> object:
     """Deserialise a body as kombu does, JSON without the detours."""
     if envelope.content_type == JSON and envelope.content_encoding == "utf-8" and JSON in accept and len(body):
-        return read_json(body if isinstance(body, str) else bytes(body))
+        return read_json(body if isinstance(body, (bytes, str)) else bytes(body))
     return serialization.loads(body, envelope.content_type, envelope.content_encoding, accept=set(accept))
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import attrs
 
+from ..records import record
 from .message import WireMessage
 
 
@@ -73,7 +74,7 @@ class Request:
     """What ``self.retry()`` asked for; sent when the run is over, where no time limit can interrupt it."""
 
 
-@attrs.frozen(kw_only=True)
+@record(kw_only=True)
 class Running:
     """A task and the request it works on."""
 
