@@ -13,7 +13,7 @@ from .homes import HOMES
 if TYPE_CHECKING:
     from .application import Application, BrokerInfo, Envelope, Fence, TaskOptions
     from .autoscaling import AutoscalePolicy, Load
-    from .batches import BATCH, batch_of
+    from .batches import BATCH, average_of_late, batch_of
     from .blueprint import Blueprint
     from .books import SlotWorker
     from .bootrecord import Booted, BootRecord
@@ -291,6 +291,7 @@ __all__ = [
     "Worker",
     "WorkerLostError",
     "WorkerState",
+    "average_of_late",
     "batch_of",
     "declare_queue",
     "implements",

@@ -14,6 +14,7 @@ HOMES = {
     "AutoscalePolicy": ".autoscaling",
     "Load": ".autoscaling",
     "BATCH": ".batches",
+    "average_of_late": ".batches",
     "batch_of": ".batches",
     "Blueprint": ".blueprint",
     "BlueprintName": ".bootsteps",

@@ -8,7 +8,6 @@ import zlib
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, Protocol
 
-import attrs
 from kombu import serialization
 
 from ..application import Envelope

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+from worker_kernel import average_of_late
+
 HORIZON = 0.1
 """Seconds that a message may have to wait here for a slot: if it would be more, another worker had better take it."""
 DEEPEST = 256
 """Messages for each slot at the most: enough for the next ones to come while these run."""
 _SURE = 8
 """Runs before more are held than now."""
-_WEIGHT = 0.1
-"""Of the latest run in the average."""
 
 
 class Pace:
-    """The average run time, and the depth that follows from it: messages to hold for each slot, none for long tasks.
+    """The average run time of late, and the depth that follows: messages to hold for each slot, none for long tasks.
 
     The depth is lowered at once and raised only after a few runs, and in steps of two, so that brokers are not told of
     every jitter. Belongs to the loop's thread.
@@ -21,7 +21,7 @@ class Pace:
 
     def __init__(self) -> None:
         self.average = 0.0
-        """Seconds that a run takes, the latest ones weighing most; 0 before the first."""
+        """Seconds that a run takes; 0 before the first. See `average_of_late`."""
         self.depth = 0
         """Messages to hold for each slot."""
         self._runs = 0
@@ -31,7 +31,7 @@ class Pace:
         """A run took so long (>= 0)."""
         self._runs += 1
         self._since += 1
-        self.average += max(_WEIGHT, 1 / self._runs) * (seconds - self.average)
+        self.average = average_of_late(self.average, seconds, self._runs)
 
     def look(self) -> bool:
         """Let the depth follow the runs so far; whether it has changed."""

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from itertools import islice
 
-from worker_kernel import BATCH, batch_of
+from worker_kernel import BATCH, average_of_late, batch_of
 
 from .entry import Entry
 from .host import Host
@@ -19,8 +19,6 @@ PATIENCE_OF_SEVERAL = 0.1
 """Seconds that a job may wait in a child of several slots, before it is asked back for one that gets on."""
 _SAMPLES = 3
 """Runs of a task before its time counts as known."""
-_WEIGHT = 0.2
-"""Of the latest run in the average."""
 
 
 class Costs:
@@ -31,8 +29,8 @@ class Costs:
 
     def learn(self, task: str, seconds: float) -> None:
         """A run of a task took so long."""
-        runs, average = self._known.get(task, (0, seconds))
-        self._known[task] = (runs + 1, average + _WEIGHT * (seconds - average))
+        runs, average = self._known.get(task, (0, 0.0))
+        self._known[task] = (runs + 1, average_of_late(average, seconds, runs + 1))
 
     def batch(self, task: str) -> int:
         """Return how many jobs of a task a child may have at a time: one, unless the task is known to be small."""
