@@ -124,8 +124,11 @@ class Schedule:
         if host.slots == 1:
             fits = min(map(self._fitting, {entry.job.task for entry in host.entries.values()}), default=BATCH)
         batch: list[Entry] = []
+        task, fitting = None, BATCH
         while len(batch) < most and self.waiting:
-            fitting = self._fitting(self.waiting[0].job.task)
+            following = self.waiting[0].job.task
+            if following != task:  # most often they are all the same
+                task, fitting = following, self._fitting(following)
             fits = min(fits, fitting) if host.slots == 1 else fitting
             if len(batch) >= room and not (ahead and len(host.entries) + len(batch) < host.slots - 1 + fits):
                 break
