@@ -79,7 +79,7 @@ class TaskJob(Job):
         self._task = self._app.find_task(self.task)
         body = decode(self.envelope, self._app.accepted_types())
         self._followups = read_followups(body.embed, self.envelope.headers, self.id)
-        if self._followups.needs_chords:
+        if self._followups is not NOTHING and self._followups.needs_chords:
             chord_store(self._app)
         self._request = self._app.request_of(self.envelope, body)
         if self._app.tracks_started() and not self._app.ignores_result(self.envelope):
@@ -252,6 +252,8 @@ class TaskJob(Job):
         if self._request is None or outcome.requeue or not outcome.stored or outcome.kind in _ENDED_FROM_OUTSIDE:
             return outcome
         messages = self._request.retry_messages
+        if not messages:
+            return outcome
         pending, messages[:] = list(messages), []
         error = send_all(self._app, pending, self.envelope, "the retry")
         if error is None:
