@@ -16,7 +16,7 @@ from amqp.exceptions import RecoverableConnectionError
 from tests.system.proxy import Proxy
 
 from worker_broker_redis.address import Address, InvalidUrl
-from worker_broker_redis.connections import pool
+from worker_broker_redis.connections import Exclusive, pool
 from worker_broker_redis.link import Link
 
 Call = Callable[..., Any]
@@ -167,3 +167,25 @@ def test_a_failover_takes_the_alternate(url: str, server: Any, receive: Call, se
 @pytest.fixture(autouse=True)
 def logged(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
+
+
+def test_a_connection_whose_reply_is_late_is_of_no_use_any_more(server: Any, number: int) -> None:
+    connections = pool(Address.from_url(f"redis://localhost:6379/{number}?socket_timeout=0.05"))
+    connection = Exclusive(connections)
+    with pytest.raises(redis.exceptions.TimeoutError):
+        connection.call(("BLPOP", "nothing", 10))
+    with pytest.raises(redis.exceptions.ConnectionError):  # or it would take the late reply for its own
+        connection.call(("PING",))
+    connections.disconnect()
+
+
+def test_replies_are_errors_of_the_server_or_what_it_says(server: Any, number: int) -> None:
+    connections = pool(Address.from_url(f"redis://localhost:6379/{number}"))
+    connection = Exclusive(connections)
+    refusal, missing, said, none = connection.call(
+        ("NOTHING",), ("EVALSHA", "0" * 40, 0), ("ECHO", "x" * 100_000), ("GET", "none")
+    )
+    assert type(refusal) is redis.exceptions.ResponseError
+    assert type(missing) is redis.exceptions.NoScriptError
+    assert (said, none) == (b"x" * 100_000, None)
+    connections.disconnect()

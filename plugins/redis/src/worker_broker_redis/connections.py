@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import redis
-from hiredis import pack_command
+from hiredis import Reader, pack_command
 from redis import sentinel
 from redis.backoff import NoBackoff
 from redis.retry import Retry
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 LOST = (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError, OSError)
 """What says that a connection is gone."""
 _CHUNK = 1 << 16
+_NOTHING = object()
 _IDLE = 1.0
 """Seconds without a call after which a connection may have been closed by the server, as far as is known."""
 
@@ -89,6 +90,11 @@ class Exclusive:
         self._connection = source.get_connection()
         self._pid = os.getpid()
         self._called = time.monotonic()
+        self._reader = Reader(
+            protocolError=redis.exceptions.InvalidResponse,
+            replyError=self._connection._parser.parse_error,  # noqa: SLF001  # redis-py offers no other way
+            notEnoughData=_NOTHING,
+        )
 
     def call(self, *commands: tuple[Any, ...]) -> list[Any]:
         """Send commands in one go and return their replies, errors of the server among them, unraised.
@@ -106,15 +112,38 @@ class Exclusive:
         self._connection.send_packed_command((_packed(commands),), check_health=False)
 
     def receive(self, number: int) -> list[Any]:
-        """Wait for the replies to so many commands that were sent. Raises as `call` does."""
+        """Wait for the replies to so many commands that were sent. Raises as `call` does.
+
+        Read here: redis-py makes some thirty calls for two replies.
+        """
         self._check()
-        replies = []
-        for _ in range(number):
-            try:
-                replies.append(self._connection.read_response())
-            except redis.exceptions.ResponseError as error:
-                replies.append(error)
+        replies: list[Any] = []
+        try:
+            while len(replies) < number:
+                reply = self._reader.gets()
+                if reply is _NOTHING:
+                    self._reader.feed(self._receive())
+                else:
+                    replies.append(reply)
+        except BaseException:  # what is still to come would be taken for the reply to another command
+            self._connection.disconnect()
+            raise
+        for reply in replies:
+            if isinstance(reply, redis.exceptions.ConnectionError):
+                self._connection.disconnect()
+                raise reply
         return replies
+
+    def _receive(self) -> bytes:
+        try:
+            data: bytes = self._connection._sock.recv(_CHUNK)  # noqa: SLF001  # redis-py offers no other way
+        except TimeoutError as error:
+            raise redis.exceptions.TimeoutError("the server does not reply") from error
+        except OSError as error:
+            raise redis.exceptions.ConnectionError(f"the connection to Redis is lost: {error}") from error
+        if not data:
+            raise redis.exceptions.ConnectionError("the server has closed the connection to Redis")
+        return data
 
     def is_lost(self) -> bool:
         """Whether it is known to be lost; after a while without a call it is looked at for that."""
