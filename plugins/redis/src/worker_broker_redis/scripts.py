@@ -51,12 +51,16 @@ FETCH = Script(
 local lease, limit, width = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[5])
 local unacked, index, held, owner, owners, attempts, holders = unpack(ARGV, 9, 15)
 local delayed, names = KEYS[1], 14 -- the queue of list KEYS[n] is ARGV[n + names]
-local due = redis.call('ZRANGEBYSCORE', delayed, '-inf', now, 'LIMIT', 0, 100)
-for i = #due, 1, -1 do -- the one that is due first is taken first: it is pushed last
-  local colon = string.find(due[i], ':', 1, true)
-  local length = tonumber(string.sub(due[i], 1, colon - 1))
-  redis.call('RPUSH', string.sub(due[i], colon + 1, colon + length), string.sub(due[i], colon + length + 1))
-  redis.call('ZREM', delayed, due[i])
+local soonest = redis.call('ZRANGE', delayed, 0, 0, 'WITHSCORES')[2]
+if soonest and tonumber(soonest) <= now then
+  local due = redis.call('ZRANGEBYSCORE', delayed, '-inf', now, 'LIMIT', 0, 100)
+  for i = #due, 1, -1 do -- the one that is due first is taken first: it is pushed last
+    local colon = string.find(due[i], ':', 1, true)
+    local length = tonumber(string.sub(due[i], 1, colon - 1))
+    redis.call('RPUSH', string.sub(due[i], colon + 1, colon + length), string.sub(due[i], colon + length + 1))
+    redis.call('ZREM', delayed, due[i])
+  end
+  soonest = redis.call('ZRANGE', delayed, 0, 0, 'WITHSCORES')[2]
 end
 
 -- The tag of the sender, by which a message is known in every delivery; nil where there is none. kombu writes it like
@@ -99,9 +103,25 @@ local function take(position, raw)
   taken[n + 1] = {delivery, position - 2, raw, identity, 0}
 end
 
+-- Whether any list holds something, or the attempts of earlier runs are there, which they hardly ever are: one command
+-- for all. What is popped is not read, and not watched, until it is asked about here.
+local function any_left()
+  local found = 0
+  for position = 2, #KEYS, 1000 do
+    local last = math.min(position + 999, #KEYS)
+    found = found + redis.call('EXISTS', attempts, unpack(KEYS, position, last))
+  end
+  return found > 0
+end
+
 -- As kombu orders them: by priority, and within one each queue in its turn, until it is empty.
 local first, looked_at, empty = 2, {}, {}
+local left_over = true -- until it is known that there is nothing
 while first <= #KEYS and #taken < limit do
+  if first == 2 + width and not any_left() then -- mostly there is nothing of the other priorities
+    left_over = false
+    break
+  end
   local live = {}
   for position = first, first + width - 1 do
     live[#live + 1] = position
@@ -138,9 +158,10 @@ if #taken > 0 then
   redis.call('ZADD', index, unpack(scores))
   redis.call('HSET', held, unpack(identities))
   redis.call('HSET', holders, unpack(processes))
-  redis.call('SET', owner, ARGV[1], 'PX', math.ceil(lease * 1000))
-  redis.call('SADD', owners, ARGV[1])
-  if redis.call('EXISTS', attempts) == 1 then -- hardly ever: some message has been started before
+  if not redis.call('SET', owner, ARGV[1], 'PX', math.ceil(lease * 1000), 'GET') then
+    redis.call('SADD', owners, ARGV[1]) -- where it stays for as long as the other is there
+  end
+  if left_over and redis.call('EXISTS', attempts) == 1 then -- some message has been started before
     for number, count in ipairs(redis.call('HMGET', attempts, unpack(known))) do
       taken[number][5] = tonumber(count or 0)
     end
@@ -160,18 +181,22 @@ local function look_at_others()
   end
   others = {}
 end
-for position = 2, #KEYS do
-  if not looked_at[position] then
-    others[#others + 1] = position
-    if #others == 1000 then
-      look_at_others()
+if left_over then
+  for position = 2, #KEYS do
+    if not looked_at[position] then
+      others[#others + 1] = position
+      if #others == 1000 then
+        look_at_others()
+      end
+    elseif not empty[position] then
+      waiting = waiting + redis.call('LLEN', KEYS[position])
     end
-  elseif not empty[position] then
-    waiting = waiting + redis.call('LLEN', KEYS[position])
+  end
+  look_at_others()
+  if waiting == 0 then
+    any_left() -- so that all are watched
   end
 end
-look_at_others()
-local soonest = redis.call('ZRANGE', delayed, 0, 0, 'WITHSCORES')[2]
 return {taken, waiting, soonest and tostring(soonest - now) or '', damaged}
 """
 )
