@@ -88,6 +88,11 @@ class Schedule:
             hosts: those that take jobs.
             allowance: how many more runs a child may be given before it is replaced.
         """
+        if len(self.waiting) == 1:  # as where nothing waits: most often a child has nothing to do
+            for host in hosts:
+                if not host.entries and host.room > 0 and allowance(host) > 0:
+                    host.dispatch([self.waiting.popleft()])
+                    return [host]
         served: dict[Host, None] = {}
         strict = self.strategy == "fair"
         progress = True
