@@ -237,7 +237,7 @@ class LeasingTransport(virtual.Transport, ABC):  # type: ignore[misc]  # kombu i
 
     def _hungry(self) -> list[Any]:
         """The channels that consume and have room."""
-        return [channel for channel in self.channels if channel.qos.is_hungry() and channel.active_queues]
+        return [channel for channel in self.channels if channel.active_queues and channel.qos.is_hungry()]
 
     def _room(self) -> bool:
         return bool(self._hungry())

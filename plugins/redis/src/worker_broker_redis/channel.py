@@ -57,6 +57,7 @@ class RedisChannel(LeasingChannel, kombu_redis.Channel):  # type: ignore[misc]  
     keyprefix_fanout: str
 
     def __init__(self, connection: Any, **kwargs: Any) -> None:
+        self._consumed: list[str] = []
         self._keys: dict[tuple[str, int], str] = {}
         self._shared_client: Any = None
         self._ordered: list[str] = []  # the queues that are consumed from, as they had their turn last
@@ -112,6 +113,16 @@ class RedisChannel(LeasingChannel, kombu_redis.Channel):  # type: ignore[misc]  
         self._basic_cancel(consumer_tag)
         if queue is not None and queue not in self._active_queues:
             self.callbacks.pop(queue, None)
+
+    @property
+    def active_queues(self) -> list[str]:
+        """The queues that are consumed from, broadcasts not counted; kombu finds them out anew for each fetch."""
+        return self._consumed
+
+    def _update_queue_cycle(self) -> None:
+        """Called by kombu whenever consuming begins or ends."""
+        self._consumed = super().active_queues
+        super()._update_queue_cycle()
 
     def take(self, queue: str) -> tuple[Delivery, ...]:
         """Take one message of a queue, if there is one."""

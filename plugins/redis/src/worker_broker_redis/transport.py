@@ -251,7 +251,7 @@ class Transport(LeasingTransport):
         self._answered = True
         if self._asked is None and self._link is not None:
             self._link.answers.drain()
-        self._nudge()
+        self._on_tick()
 
     def _on_heard(self) -> None:
         self._hears = True
