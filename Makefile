@@ -22,7 +22,7 @@ help:
 	@echo "make test       run the test suite with branch coverage"
 	@echo "make test-long  run the long forms of the stress and soak tests"
 	@echo "make test-all   run the test suite on every supported Python that is installed"
-	@echo "make bench      measure our worker beside others: speed, latency, start, memory (about an hour)"
+	@echo "make bench      measure our worker beside others: speed, latency, start, memory (an hour and a quarter)"
 	@echo "make bench-quick the short form, in three minutes once the others are installed"
 	@echo "make check      ruff, mypy, import-linter"
 	@echo "make format     let ruff fix and format what it can"
