@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import os
 import shutil
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import textwrap
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
@@ -110,8 +112,11 @@ def kombus(plain: str) -> Iterator[Callable[..., Any]]:
         return connection
 
     yield connect
-    for connection in opened:
-        connection.release()
+    while opened:
+        opened.pop().release()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)  # what kombu and redis-py leave open now and then
+        gc.collect()
 
 
 class Receiver:
