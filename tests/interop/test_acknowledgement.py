@@ -48,6 +48,9 @@ TASKS = """
         if [line.strip() for line in open("marks")].count(self.request.id) > 1:
             return "done"
         while True: time.sleep(0.01)
+    def hard_again(self):
+        mark(self.request.id)
+        while True: time.sleep(0.01)
     def die(self): mark(self.request.id); os.kill(os.getpid(), signal.SIGKILL)
     def die_once(self):
         mark(self.request.id)
@@ -66,6 +69,7 @@ TASKS = """
     declare(soft, soft_time_limit=0.3)
     declare(hard, time_limit=0.5)
     declare(fail_rejected, acks_on_failure=False)
+    declare(hard_again, time_limit=0.5, acks_on_timeout=False)
     declare(hard_requeued, time_limit=0.5, acks_on_timeout=False)
 """
 
@@ -110,6 +114,7 @@ ROWS = [
     Row("hard", "early", "FAILURE", "TimeLimitExceeded", 1),
     Row("hard_requeued", "late", "SUCCESS", "done", 2),
     Row("hard_requeued", "early", "FAILURE", "TimeLimitExceeded", 1),
+    Row("hard_again", "late", "FAILURE", "TimeLimitExceeded", 3, kept=1),
     Row("succeed", "late", "REVOKED", "TaskRevoked", 0, options={"expires": -1}),
     Row("succeed", "early", "REVOKED", "TaskRevoked", 0, options={"expires": -1}),
     Row("unknown", "late", "FAILURE", "TaskNotRegistered", 0, kept=1),

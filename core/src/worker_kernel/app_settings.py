@@ -142,7 +142,8 @@ TASKS: tuple[Setting, ...] = (
         name="task_acks_on_timeout",
         parse=kinds.optional(kinds.yes_no),
         kind="yes or no",
-        help="With task_acks_late: whether the message of a task ended by its hard limit is acknowledged. None: yes.",
+        help="With task_acks_late: whether the message of a task ended by its hard limit is acknowledged. None: yes; "
+        "no: it runs again, worker_max_attempts times in all.",
     ),
     Setting(
         name="task_reject_on_worker_lost",

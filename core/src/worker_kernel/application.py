@@ -38,7 +38,7 @@ class TaskOptions:
     acks_on_failure: bool = True
     """With ``acks_late``: acknowledge also when the task failed; False rejects the message without requeueing it."""
     acks_on_timeout: bool = True
-    """With ``acks_late``: acknowledge also when the hard limit ended the task; False hands the message back."""
+    """With ``acks_late``: acknowledge also when the hard limit ended the task; False hands it back, to be run again."""
     reject_on_worker_lost: bool = True
     """Hand the message back when whatever ran the task died; False is Celery's default: FAILURE at the first loss."""
     rate_limit: str | None = None

@@ -219,6 +219,17 @@ def test_a_hard_limit_is_a_failure_of_celerys_name(lab: Lab) -> None:
     assert stored == {"exc_type": "TimeLimitExceeded", "exc_message": [1.5], "exc_module": "billiard.exceptions"}
 
 
+@pytest.mark.parametrize("acks_late", [True, False])
+def test_of_a_run_that_is_to_be_made_again_nobody_is_told(lab: Lab, acks_late: bool) -> None:
+    def overrun() -> None:
+        raise JobKilled("time_limit", 1.5)
+
+    result = lab.task(overrun, acks_late=acks_late, acks_on_timeout=False).delay()
+    outcome = lab.run(result)
+    assert (outcome.kind, outcome.stored) == (OutcomeKind.TIMED_OUT, not acks_late)
+    assert (result.id in lab.store.metas) == (not acks_late), "a message that is acknowledged cannot go back"
+
+
 def test_a_cancelled_job_is_revoked_never_a_success(lab: Lab) -> None:
     def cancelled() -> None:
         raise JobKilled("cancel")

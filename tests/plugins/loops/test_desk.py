@@ -31,7 +31,7 @@ def test_a_finished_task_is_acknowledged_and_its_slot_is_free_again(office: Any,
         (OutcomeKind.FAILED, {}, {}, "ack"),
         (OutcomeKind.FAILED, {}, {"acks_on_failure": False}, "reject"),
         (OutcomeKind.TIMED_OUT, {}, {}, "ack"),
-        (OutcomeKind.TIMED_OUT, {}, {"acks_on_timeout": False}, "requeue"),
+        (OutcomeKind.TIMED_OUT, {"stored": False}, {"acks_on_timeout": False}, "requeue"),
         (OutcomeKind.REJECTED, {"requeue": True}, {}, "requeue"),
         (OutcomeKind.REJECTED, {}, {}, "quarantine: "),
         (OutcomeKind.LOST, {}, {}, "requeue"),
@@ -224,6 +224,25 @@ def test_what_a_pool_could_not_store_is_reported_before_the_message_is_settled(o
     assert o.pool.jobs[0].is_report
     o.end(OutcomeKind.TIMED_OUT)
     assert m.fates == ["ack"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"), [(OutcomeKind.LOST, {}), (OutcomeKind.TIMED_OUT, {"acks_on_timeout": False})]
+)
+def test_a_run_that_came_to_nothing_is_made_again_as_often_as_a_message_may_start(
+    office: Any, message: Any, kind: OutcomeKind, options: dict[str, Any]
+) -> None:
+    o = office(TaskOptions(name="t", **options))
+    first = message(attempts=1)
+    first.return_started = lambda: first.fates.append("return")
+    o.deliver(first)
+    o.end(kind, stored=False)
+    assert (first.fates, o.pool.jobs) == (["return"], []), "nothing is stored, and the start is counted"
+    last = o.deliver(message(attempts=2))
+    o.end(kind, stored=False)
+    assert (last.fates, o.pool.jobs[0].is_report) == ([], True)
+    o.end(kind)
+    assert [fate.partition(":")[0] for fate in last.fates] == ["quarantine"]
 
 
 def test_a_report_that_cannot_be_stored_is_tried_again(office: Any, message: Any) -> None:

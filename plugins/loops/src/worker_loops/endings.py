@@ -27,6 +27,15 @@ from .unstored import STORE_AGAIN, Unstored
 log = logging.getLogger("worker_loops.tasks")
 
 
+def _runs_again(request: Request, outcome: Outcome) -> bool:
+    """Whether a run that came to nothing is to be made once more, if the message has a start left."""
+    if request.acknowledged:
+        return False
+    if outcome.kind is OutcomeKind.TIMED_OUT:
+        return not request.options.acks_on_timeout
+    return outcome.kind is OutcomeKind.LOST and request.options.reject_on_worker_lost
+
+
 class Endings:
     """Settles what ends: at once where the result is stored, else when a report of it is. On the loop's thread."""
 
@@ -64,7 +73,7 @@ class Endings:
                 self.report(request, refusal.outcome, refusal.fate, refusal.reason)
         elif outcome.stored:
             self._finish(request, outcome, fate_of(outcome, request.options), str(outcome.failure or ""))
-        elif outcome.kind is OutcomeKind.LOST and request.options.reject_on_worker_lost and not request.acknowledged:
+        elif _runs_again(request, outcome):
             self._log_end(request, outcome)
             if self._admission.was_last_attempt(request):
                 self.report(request, outcome, Fate.QUARANTINE, str(outcome.failure or outcome.kind))
