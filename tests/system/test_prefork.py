@@ -64,6 +64,24 @@ def test_a_task_that_kills_its_process_runs_three_times_and_its_result_says_how_
 
 
 @pytest.mark.parametrize("method", METHODS)
+def test_what_the_application_opens_when_it_is_imported_serves_its_tasks(plain_site: Any, method: str) -> None:
+    plain_site.write("""
+        import logging, socket
+        log = logging.getLogger("audit")
+        log.addHandler(logging.FileHandler("audit.log"))
+        here, there = socket.socketpair(type=socket.SOCK_DGRAM)
+        @app.task
+        def audited():
+            log.warning("seen")
+            return there.send(b"counted")
+    """)
+    worker = plain_site.worker("-P", "prefork", "-c", "1", "--pool-start-method", method)
+    assert plain_site.app.send_task("tasks.audited").get(timeout=30) == len("counted")
+    assert worker.stop() == 0, worker.log
+    assert (plain_site.folder / "audit.log").read_text() == "seen\n"
+
+
+@pytest.mark.parametrize("method", METHODS)
 def test_children_and_worker_write_to_the_embedded_broker_beside_each_other(plain_site: Any, method: str) -> None:
     plain_site.write("""
         @app.task

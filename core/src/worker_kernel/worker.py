@@ -172,6 +172,9 @@ class Worker:
             absent = self.plugins.why_absent("consumer") or ""
             hint = self.plugins.install_hint("consumer")
             raise MissingRequirement("worker", "consumer", "worker-kernel", hint, absent=absent)
+        pool = self.blueprint.step("pool")
+        if self.sole and isinstance(pool, PoolStep):
+            pool.get_ahead(self)
         if threading.current_thread() is threading.main_thread():
             self.mailbox = SignalMailbox(self.platform.stop_signals, wake=self._wake)
             with self.mailbox:
@@ -179,9 +182,6 @@ class Worker:
         return self._run()
 
     def _run(self) -> int:
-        pool = self.blueprint.step("pool")
-        if self.sole and isinstance(pool, PoolStep):
-            pool.get_ahead(self)
         self.hooks.call(kernel_worker_init, worker=self)
         try:
             self.app.check_result_store()

@@ -19,9 +19,8 @@ class Alone:
     """A process that has a pool and nothing else; see `alone`."""
 
     def __init__(self, folder: Path, **options: Any) -> None:
-        command = [sys.executable, "-m", "tests.plugins.prefork.alone", json.dumps(options)]
-        self.secret = folder / "secret"
-        command[-1] = json.dumps({"secret": str(self.secret), **options})
+        given = json.dumps({"folder": str(folder), **options})
+        command = [sys.executable, "-m", "tests.plugins.prefork.alone", given]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def say(self, line: str) -> str:
@@ -59,15 +58,16 @@ def alone(tmp_path: Path) -> Iterator[Callable[..., Alone]]:
         one.process.communicate()
 
 
-def test_it_is_forked_where_the_process_is_the_workers_alone_and_shares_nothing_with_it_but_memory(
-    alone: Callable[..., Alone],
+def test_it_is_forked_where_the_process_is_the_workers_alone_and_shares_nothing_that_is_the_workers_own(
+    alone: Callable[..., Alone], tmp_path: Path
 ) -> None:
     worker = alone(sole=True)
     seen = worker.look()
+    assert seen.pop("inherited") == [str(tmp_path / "applications")]
     assert seen.pop("zygote") not in (worker.process.pid, os.getpid())
     assert 0 <= seen.pop("random") < 1
     assert seen == {
-        "forked": True, "group": True, "inherited": [], "blocked": 0, "default": True, "collects": True,
+        "forked": True, "group": True, "blocked": 0, "default": True, "collects": True,
     }  # fmt: skip
     assert worker.end() == 0
 
@@ -87,6 +87,14 @@ def test_it_is_executed_where_that_is_not_so(alone: Callable[..., Alone], option
     assert seen["forked"] is False
     assert seen["inherited"] == []
     assert seen["collects"] is True
+    assert worker.end() == 0
+
+
+def test_children_that_are_forked_later_have_what_the_application_had_opened_and_nothing_of_the_workers(
+    alone: Callable[..., Alone], tmp_path: Path
+) -> None:
+    worker = alone(sole=True, options={"worker_pool_start_method": "fork"})
+    assert worker.look()["inherited"] == [str(tmp_path / "applications")]
     assert worker.end() == 0
 
 

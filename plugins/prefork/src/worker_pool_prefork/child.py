@@ -12,7 +12,7 @@ import random
 import signal
 import socket
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import attrs
@@ -165,27 +165,38 @@ def die_with_parent(parent: int) -> None:
         os._exit(1)
 
 
-def let_go(own: Collection[int]) -> None:
-    """Give up every descriptor that was inherited, but for the standard ones and ``own``.
+Opened = Mapping[int, tuple[int, int]]
+"""Open descriptors, and what tells what they lead to from anything else: device and inode."""
+
+
+def open_descriptors() -> Opened:
+    """Return what is open in this process, but for the standard streams."""
+    try:
+        found = [int(name) for name in os.listdir("/proc/self/fd")]  # noqa: PTH208  (no objects that hold descriptors)
+    except OSError:
+        found = list(range(3, os.sysconf("SC_OPEN_MAX")))
+    opened = {}
+    for fd in found:
+        try:
+            status = os.fstat(fd)
+        except OSError:
+            continue  # it was the listing's own
+        if fd > 2:
+            opened[fd] = (status.st_dev, status.st_ino)
+    return opened
+
+
+def let_go(own: Collection[int], inherited: Opened) -> None:
+    """Give up every descriptor of the parent's, but for the standard ones, ``own``, and those that are ``inherited``.
 
     Each becomes one of ``/dev/null``: an object of the parent's that is collected here later closes a number, which by
     then would belong to something else.
     """
     nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-    for fd in _open_descriptors():
-        if fd > 2 and fd != nothing and fd not in own:
-            try:
-                os.dup2(nothing, fd, inheritable=False)
-            except OSError:
-                pass  # it was the listing's own
+    for fd, identity in open_descriptors().items():
+        if fd != nothing and fd not in own and inherited.get(fd) != identity:
+            os.dup2(nothing, fd, inheritable=False)
     os.close(nothing)
-
-
-def _open_descriptors() -> list[int]:
-    try:
-        return [int(name) for name in os.listdir("/proc/self/fd")]  # noqa: PTH208  (no objects that hold descriptors)
-    except OSError:
-        return list(range(3, os.sysconf("SC_OPEN_MAX")))
 
 
 def share_memory() -> None:

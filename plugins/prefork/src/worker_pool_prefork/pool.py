@@ -29,6 +29,7 @@ from worker_kernel import (
 )
 
 from .capabilities import CAPABILITIES
+from .child import open_descriptors
 from .crew import STRIDE, Crew
 from .entry import Entry
 from .frames import Word
@@ -85,7 +86,8 @@ class PreforkPool(Pool):
         if method == "fork":
             if config.app is None:
                 raise UsageError("the pool has no application to fork with")
-            return ForkLauncher(self._reactor, _equipment(config, config.app))
+            inherited = config.ahead if isinstance(config.ahead, dict) else {}
+            return ForkLauncher(self._reactor, _equipment(config, config.app), inherited)
         if config.boot is None:
             raise UsageError(
                 f"start method {method} is refused: child processes cannot find the application by name\n"
@@ -100,8 +102,13 @@ class PreforkPool(Pool):
 
     @classmethod
     def get_ahead(cls, config: PoolConfig) -> object:
-        """See `Pool.get_ahead`: fork the first zygote, before there is anything that it must not share."""
+        """See `Pool.get_ahead`: fork the first zygote, before there is anything that it must not share.
+
+        For children that are forked later: note which descriptors are the application's, and theirs as well.
+        """
         method, _ = _start_method(config)
+        if method == "fork":
+            return open_descriptors()
         # An inner pool may want the application configured in another way than this process has it.
         if method != "forkserver" or config.hosted is not None or config.app is None or config.boot is None:
             return None

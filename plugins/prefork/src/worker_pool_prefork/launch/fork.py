@@ -7,7 +7,7 @@ import os
 
 from billiard.context import ForkProcess
 
-from ..child import Ends, let_go, run
+from ..child import Ends, Opened, let_go, run
 from ..orders import Equipment, Orders
 from ..reactor import Reactor
 from .launcher import Birth, Exit, reap
@@ -21,8 +21,15 @@ class ForkLauncher:
     They are forked by the thread that turns the reactor, which lives as long as they do: they are killed when it ends.
     """
 
-    def __init__(self, reactor: Reactor, equipment: Equipment) -> None:
-        self._reactor = reactor
+    def __init__(self, reactor: Reactor, equipment: Equipment, inherited: Opened) -> None:
+        """Make a launcher.
+
+        Args:
+            reactor: what learns of their ends.
+            equipment: what they work with.
+            inherited: descriptors of the application's, which they have as well; the worker's own they give up.
+        """
+        self._reactor, self._inherited = reactor, inherited
         self._equipment = equipment
 
     def launch(self, orders: Orders, ends: Ends, birth: Birth) -> None:
@@ -42,7 +49,7 @@ class ForkLauncher:
         reap(self._reactor, process.pid, exited)
 
     def _child(self, ends: Ends, orders: Orders) -> None:
-        let_go(ends.all)
+        let_go(ends.all, self._inherited)
         os._exit(run(ends, orders, lambda _: self._equipment))
 
     def overdue(self, birth: Birth) -> None:

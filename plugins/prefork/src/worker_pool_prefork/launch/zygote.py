@@ -59,6 +59,7 @@ def fork_ahead(orders: Orders, equipment: Equipment) -> ForkedZygote | None:
     try:
         pid = os.fork()
         if not pid:
+            control.close()
             live_forked(theirs.fileno(), orders, equipment)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)

@@ -13,7 +13,7 @@ from typing import NoReturn
 
 import attrs
 
-from ..child import Ends, die_with_parent, let_go, prepare_process, run, share_memory, why_broken
+from ..child import Ends, die_with_parent, prepare_process, run, share_memory, why_broken
 from ..frames import Word, news_frame
 from ..orders import Equipment, Orders
 from ..places import name_process
@@ -62,13 +62,12 @@ def live_forked(control: int, orders: Orders, equipment: Equipment) -> NoReturn:
     Returns never, whatever happens: what called it belongs to the worker.
 
     Args:
-        control: the descriptor of its control socket, the only one that it keeps.
+        control: the descriptor of its control socket.
         orders: as for `main`.
         equipment: what its children work with.
     """
     code = 1
     try:
-        let_go({control})
         _serve(_become_zygote(control, orders), equipment)
         code = 0
     except BaseException:
