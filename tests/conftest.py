@@ -156,13 +156,15 @@ def no_tracing_while_an_exception_waits(
 
 
 ONCE_MORE = ("redis", "packaging", "docs", "examples", "interop")
-"""Folders of tests whose processes run once more what others' run: these are not measured, which saves a third."""
+"""Folders of tests whose processes run once more what others' run."""
 
 
 @pytest.fixture(autouse=True)
 def no_measuring_of_what_runs_once_more(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Measure no coverage in the processes that such tests start."""
-    if request.node.path.parent.name in ONCE_MORE:
+    """Measure no coverage in the processes of such tests, nor in those of the further rows of a matrix: it takes long."""
+    callspec = getattr(request.node, "callspec", None)
+    further_row = callspec is not None and any(callspec.indices.values())
+    if further_row or request.node.path.parent.name in ONCE_MORE:
         for name in MEASURING:
             monkeypatch.delenv(name, raising=False)
 
