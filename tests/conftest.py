@@ -161,7 +161,7 @@ ONCE_MORE = ("redis", "packaging", "docs", "examples", "interop")
 
 @pytest.fixture(autouse=True)
 def no_measuring_of_what_runs_once_more(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Measure no coverage in the processes of such tests, nor in those of the further rows of a matrix: it takes long."""
+    """Measure no coverage in the processes of such tests, nor in those of a matrix's further rows: it takes long."""
     callspec = getattr(request.node, "callspec", None)
     further_row = callspec is not None and any(callspec.indices.values())
     if further_row or request.node.path.parent.name in ONCE_MORE:

@@ -91,7 +91,7 @@ class Admission:
             return revoked
         if self._cap and envelope.attempts >= self._cap:
             error: Exception = WorkerLostError(
-                f"started {envelope.attempts} times and never ended: each time its process died, or it was killed at its time limit"
+                f"started {envelope.attempts} times and never ended: each time its process died, or its time was up"
             )
             return _refuse(request, OutcomeKind.LOST, error, Fate.QUARANTINE)
         if envelope.expires is not None and self._now() > envelope.expires:
