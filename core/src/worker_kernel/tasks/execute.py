@@ -204,11 +204,11 @@ class TaskJob(Job):
     def _killed(self, exc: JobKilled) -> Outcome:
         if exc.reason == "time_limit":
             limit = self.time_limit if exc.limit is None else exc.limit
-            log.error("Hard time limit (%ss) exceeded for %s[%s]", limit, self.task, self.id)
             failure = Failure.of(TimeLimitExceeded(limit).with_traceback(exc.__traceback__))
             if self.options.acks_late and not self.options.acks_on_timeout:
-                # Nothing is stored: the message goes back, and if this was its last run the worker stores that.
+                # Nothing is stored: the message goes back. The worker logs it and, if this was the last run, stores it.
                 return self._outcome(OutcomeKind.TIMED_OUT, failure, stored=False)
+            log.error("Hard time limit (%ss) exceeded for %s[%s]", limit, self.task, self.id)
             stored = store_failure(self._app, self.envelope, failure, self._followups)
             if stored:
                 self._send_errbacks()
