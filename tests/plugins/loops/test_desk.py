@@ -43,6 +43,7 @@ def test_the_acknowledgement_matrix(
 ) -> None:
     o = office(TaskOptions(name="t", **options))
     m = o.deliver(message())
+    o.pool.accept(o.pool.jobs[0])
     o.end(kind, **extra)
     assert m.fates == [fate]
 

@@ -228,6 +228,20 @@ class TestHandingBack:
         o.end(OutcomeKind.SUCCEEDED, runtime=1.0)
         assert [m.fates for m in messages[:2]] == [["ack"]] * 2
 
+    def test_where_the_pool_gives_back_a_namesake_that_goes_back_to_the_queue(self, office: Any, message: Any) -> None:
+        o = office(slots=2, **ADAPTIVE)
+        o.pool.likes = lambda runtime: 1
+        run(o, message, 0.0001)
+        first, long, ahead = (o.deliver(message(name)) for name in ("twice", "long", "twice"))
+        o.pool.accept(o.pool.jobs[1])
+        o.events()
+        o.clock.now += PATIENCE
+        turn(o)  # asks for the one that is ahead, and gets the first of that name
+        assert (first.fates, long.fates, ahead.fates) == (["requeue"], [], [])
+        for _ in range(2):
+            o.end(OutcomeKind.SUCCEEDED, runtime=1.0)
+        assert (long.fates, ahead.fates) == (["ack"], ["ack"])
+
     def test_the_broker_knows_the_smaller_window_first(self, office: Any, message: Any) -> None:
         o = office(slots=1, **ADAPTIVE)
         run(o, message, 0.0001)

@@ -187,7 +187,6 @@ class Dispatch:
             self._returned(request)
         for request in list(self._ahead):
             if request.state is State.SUBMITTED:
-                request.recalled = True
                 self.take_back(request)
 
     def take_back(self, request: Request) -> None:

@@ -64,7 +64,8 @@ class Endings:
                 "Task %s: its lease had passed to somebody else; its result and message are left alone", request
             )
             self.settle(request, Fate.NONE)
-        elif outcome.kind is OutcomeKind.CANCELLED and self._unwanted_here(request):
+        elif outcome.kind is OutcomeKind.CANCELLED and not request.started:
+            # Taken back, here or by a stop, or in place of a namesake: pools go by ids, and an id may come twice.
             refusal = self._admission.refuse_revoked(request)
             if refusal is None:
                 self.settle(request, Fate.REQUEUE)
@@ -88,10 +89,6 @@ class Endings:
         else:
             log.error("Task %s %s, but its result could not be stored: its message goes back", request, outcome.kind)
             self.settle(request, Fate.REQUEUE)
-
-    def _unwanted_here(self, request: Request) -> bool:
-        """Whether a job that was cancelled is to run all the same: it was taken back unstarted, or a stop has begun."""
-        return not request.started and (self._dispatch.draining or request.recalled)
 
     def _log_end(self, request: Request, outcome: Outcome) -> None:
         if outcome.kind is OutcomeKind.TIMED_OUT:

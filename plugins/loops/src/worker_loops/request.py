@@ -68,8 +68,6 @@ class Request:
     """What it waits for while it is held."""
     started: bool = False
     """Whether a slot has ever started it."""
-    recalled: bool = False
-    """Whether the pool was asked for it again, so that it can run elsewhere, unless it has started."""
     uncounted: bool = False
     """Whether the broker only says that it was delivered before: an earlier start, which is counted before the next."""
     pid: int | None = None

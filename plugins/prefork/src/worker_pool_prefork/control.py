@@ -27,7 +27,7 @@ class Lane(Protocol):
         ...
 
     def take_back(self, numbers: frozenset[int]) -> list[int]:
-        """Give back what has not started of ``numbers``; an empty set: of everything."""
+        """Give back what has not started of ``numbers``; an empty set: of all. Returns what is still to be told."""
         ...
 
     def order(self, word: str, arguments: list[Any]) -> None:

@@ -11,7 +11,6 @@ from typing import Any
 
 from worker_kernel import (
     CancelHow,
-    CancelReply,
     Failure,
     Job,
     Outcome,
@@ -36,13 +35,12 @@ log = logging.getLogger("worker_pool_prefork")
 class _Given:
     """A job that was given to the inner pool."""
 
-    __slots__ = ("number", "slot", "started", "wanted_back")
+    __slots__ = ("number", "slot", "started")
 
     def __init__(self, number: int) -> None:
         self.number = number
         self.started = 0.0
         self.slot = 0
-        self.wanted_back = False
 
 
 class InnerLane:
@@ -109,17 +107,11 @@ class InnerLane:
             self._teller.ended(number, finished_news(number, now, 0.0, failed), now, urgent=True)
 
     def take_back(self, numbers: frozenset[int]) -> list[int]:
-        """See `Lane.take_back`."""
-        returned = []
+        """See `Lane.take_back`. What comes back is told as it does: ids may come twice, and the pool goes by ids."""
         for job, given in list(self._given.items()):
-            if given.started or (numbers and given.number not in numbers):
-                continue
-            given.wanted_back = True  # before the pool tells that it ended
-            if self._pool.cancel(job.id, CancelHow.WAITING) is CancelReply.CANCELLED:
-                returned.append(given.number)
-                self._given.pop(job, None)
-            given.wanted_back = False
-        return returned
+            if not given.started and (not numbers or given.number in numbers):
+                self._pool.cancel(job.id, CancelHow.WAITING)
+        return []
 
     def order(self, word: str, arguments: list[Any]) -> None:
         """See `Lane.order`."""
@@ -166,7 +158,7 @@ class InnerLane:
             # What was ended from outside is told by the watchdog, perhaps because nothing else gets on here.
             urgent = not self._given or outcome.kind is not OutcomeKind.SUCCEEDED
             self._teller.ended(given.number, news, now, urgent=urgent)
-        elif not given.wanted_back:  # the inner pool was closed before its turn came
+        else:  # it was taken back, or the inner pool was closed before its turn came
             del self._given[job]
             self._link.tell([Word.RETURNED, [given.number]])
 
