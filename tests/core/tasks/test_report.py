@@ -10,11 +10,21 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 import pytest
-from hypothesis import given
+from hypothesis import given, reject
 from hypothesis import strategies as st
 from kombu.utils import json as kombu_json
 
-from worker_kernel import Envelope, Failure, Fence, KernelBug, Outcome, OutcomeKind, TaskNotRegistered, WorkerLostError
+from worker_kernel import (
+    Envelope,
+    Failure,
+    Fence,
+    KernelBug,
+    MessageInvalid,
+    Outcome,
+    OutcomeKind,
+    TaskNotRegistered,
+    WorkerLostError,
+)
 from worker_kernel.tasks import frames
 from worker_kernel.tasks.envelope import parse
 from worker_kernel.tasks.wire import Delivered, read_wire
@@ -173,7 +183,10 @@ def test_a_message_that_came_as_one_text_crosses_as_that_text_and_says_the_same_
     }
     text = kombu_json.dumps(message).encode()
     berlin = timezone(timedelta(hours=1))
-    envelope = parse(Delivered(read_wire(text, queue="q", tag="ours", attempts=attempts, fence=fence)), berlin)
+    try:
+        envelope = parse(Delivered(read_wire(text, queue="q", tag="ours", attempts=attempts, fence=fence)), berlin)
+    except MessageInvalid:
+        reject()  # a header has a name that means something, and a value that does not
     frame = frames.pack(attrs.evolve(envelope, fence=None))
     assert text in frame
     copy, _ = frames.unpack(frame, berlin)
