@@ -66,11 +66,11 @@ TASKS = """
 
     for function in (succeed, fail, retry, exhaust, reject, requeue, ignore, die, die_once, linger):
         declare(function)
-    declare(soft, soft_time_limit=0.3)
-    declare(hard, time_limit=0.5)
+    declare(soft, soft_time_limit=1)
+    declare(hard, time_limit=1)
     declare(fail_rejected, acks_on_failure=False)
-    declare(hard_again, time_limit=0.5, acks_on_timeout=False)
-    declare(hard_requeued, time_limit=0.5, acks_on_timeout=False)
+    declare(hard_again, time_limit=1, acks_on_timeout=False)
+    declare(hard_requeued, time_limit=2, acks_on_timeout=False)
 """
 
 

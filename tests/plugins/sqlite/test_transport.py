@@ -168,7 +168,7 @@ def test_a_message_with_an_eta_is_delivered_when_it_is_due(connect: Connect) -> 
     assert receiver.drain() == []
     assert other.transport.queues.counts("q").waiting == 1
     assert receiver.drain(5.0) == ["later"]
-    assert 0 <= (datetime.now(UTC) - due).total_seconds() < 0.5
+    assert 0 <= (datetime.now(UTC) - due).total_seconds() < 3
 
 
 @pytest.mark.parametrize("eta", ["soon", 7, "", None, "9999-12-31T23:59:59+99:00", "2001-01-01T00:00:00"])
