@@ -158,7 +158,7 @@ class SlotStatistics:
     index: int
     """Position in the pool."""
     pid: int
-    """Its process."""
+    """Its process; 0 while that is being started."""
     state: str
     """``free``, ``running`` or ``zombie``."""
     job_id: str | None = None

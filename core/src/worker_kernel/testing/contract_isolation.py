@@ -72,7 +72,7 @@ class IsolationPromises(PoolMaker):
         def scenario(bench: Bench) -> None:
             bench.outcome(bench.submit())
             bench.hold()
-            seen.update(slot.pid for slot in bench.pool.statistics().slots)
+            seen.update(slot.pid for slot in bench.pool.statistics().slots if slot.pid)
             if ending == "stop":
                 for job in bench.jobs:
                     job.release()
