@@ -26,23 +26,6 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile("loaded machine")  # how long an example takes says nothing about the program
 
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let files take turns whose tests wait and whose tests compute; all that wait, at the end, would idle a processor.
-
-    First come those that run one after the other in a single process.
-    """
-    files: dict[Path, list[pytest.Item]] = {}
-    for item in items:
-        files.setdefault(item.path, []).append(item)
-    first = [file for file in files if file.parent.name == "packaging"]
-    waits = [file for file in files if "system" in file.parts]
-    rest = [file for file in files if file not in (*first, *waits)]
-    places = {file: place / len(group) for group in (waits, rest) for place, file in enumerate(group, 1)}
-    order = sorted(files, key=lambda file: places.get(file, 0.0))
-    items[:] = [item for file in order for item in files[file]]
-
-
 GRACE = 5.0  # seconds within which what a test has ended must be gone
 POLL = 0.01
 KINDS = ("threads", "children", "descriptors", "signal handlers")
