@@ -64,7 +64,7 @@ class Endings:
                 "Task %s: its lease had passed to somebody else; its result and message are left alone", request
             )
             self.settle(request, Fate.NONE)
-        elif outcome.kind is OutcomeKind.CANCELLED and not request.started:
+        elif outcome.kind is OutcomeKind.CANCELLED and not (request.started or request.acknowledged):
             # Taken back, here or by a stop, or in place of a namesake: pools go by ids, and an id may come twice.
             refusal = self._admission.refuse_revoked(request)
             if refusal is None:
