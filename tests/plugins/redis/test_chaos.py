@@ -39,6 +39,7 @@ def test_no_task_is_lost_and_none_runs_twice_that_was_not_in_hand(
             @app.task(bind=True, name="work")
             def work(self):
                 mark(self.request.id, "theirs")
+                time.sleep(0.005)
         """).wait_ready()
     sent: list[str] = []
     in_hand: Counter[str] = Counter()
